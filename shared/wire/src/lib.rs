@@ -1,0 +1,3 @@
+//! Versioned messages between the programs, one module a service. `TryFrom` into domain types at the door.
+
+pub mod guest;
