@@ -1,0 +1,1 @@
+//! Keeps dependency features unified while packages are built one at a time.
