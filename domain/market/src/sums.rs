@@ -1,0 +1,57 @@
+//! Sums of money, rounded as the contract rounds: down, after multiplying in full width.
+
+use sublet_base::{Amount, AmountOverflow, Bps, Price, Seconds, U256};
+
+/// Share of the pledge a provider loses by letting an agreement expire unstarted or unfinished.
+pub const EXPIRY_PENALTY: Bps = Bps(1_000);
+/// Share of a penalty that a third party earns by calling `expire` or `fault`.
+pub const REWARD: Bps = Bps(100);
+
+/// The pledge `Q` for an escrow.
+///
+/// # Errors
+/// [`AmountOverflow`] above 2^128 - 1.
+pub fn pledge(escrow: Amount, bps: Bps) -> Result<Amount, AmountOverflow> {
+    share(escrow, bps)
+}
+
+/// `bps` of `amount`, in full width, so that a large amount does not overflow on the way.
+///
+/// # Errors
+/// [`AmountOverflow`] if the result is above 2^128 - 1.
+pub fn share(amount: Amount, bps: Bps) -> Result<Amount, AmountOverflow> {
+    let wide = U256::from(amount.0) * U256::from(bps.0) / U256::from(10_000);
+    u128::try_from(wide).map(Amount).map_err(|_| AmountOverflow)
+}
+
+/// A share of at most the whole, which cannot overflow.
+pub(crate) fn part(amount: Amount, bps: Bps) -> Amount {
+    share(amount, Bps(bps.0.min(10_000))).unwrap_or(amount)
+}
+
+/// `min(limit, price * seconds)`: what may be paid out of a pot. A product above 2^128 - 1 is above any limit.
+#[must_use]
+pub fn rent(price: Price, seconds: u64, limit: Amount) -> Amount {
+    price.0.checked_mul(u128::from(seconds)).map_or(limit, |due| Amount(due.min(limit.0)))
+}
+
+/// A job's cost: `price * min(used, duration)`, never above what it holds.
+#[must_use]
+pub fn job_cost(price: Price, used: Seconds, duration: Seconds, escrow: Amount) -> Amount {
+    rent(price, u64::from(used.min(duration).0), escrow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_one_and_the_largest_sums() {
+        assert_eq!(pledge(Amount(u128::MAX), Bps(10_000)), Ok(Amount(u128::MAX)));
+        assert_eq!(pledge(Amount(u128::MAX), Bps(10_001)), Err(AmountOverflow));
+        assert_eq!(pledge(Amount(1), Bps(9_999)), Ok(Amount(0)));
+        assert_eq!(rent(Price(u128::MAX), 2, Amount(7)), Amount(7));
+        assert_eq!(rent(Price(3), 2, Amount(7)), Amount(6));
+        assert_eq!(job_cost(Price(2), Seconds(100), Seconds(10), Amount(20)), Amount(20));
+    }
+}
