@@ -1,1 +1,17 @@
-//! Placeholder until its slice lands.
+//! The drivers behind the [`sublet_machine::Driver`] port: one folder each, one conformance suite for all.
+//!
+//! ```text
+//! qemu/        virtual machines          container/  namespaces and cgroups        fake/  files only, for simulation
+//! helper.rs    what a re-executed copy of the binary does     netns.rs  reaching into a machine's network namespace
+//! ```
+//! Work that must not happen in a daemon with threads (forking into namespaces, entering one) is done by a short-lived
+//! copy of our own binary: [`Helper`] starts it, [`helper::main`] is what it runs.
+
+pub mod conformance;
+pub mod container;
+pub mod fake;
+pub mod helper;
+pub mod netns;
+pub mod qemu;
+
+pub use helper::Helper;

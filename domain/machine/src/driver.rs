@@ -1,7 +1,7 @@
 //! The driver port: the operations every backend offers, what it can do beyond them, and how it fails.
 
 use std::fmt;
-use std::os::unix::net::UnixStream;
+use std::net::TcpStream;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -216,7 +216,7 @@ pub trait Driver: Send + Sync {
     ///
     /// # Errors
     /// [`DriverError::Io`] when nothing listens there.
-    fn dial(&self, id: &MachineId, port: u16) -> Result<UnixStream, DriverError>;
+    fn dial(&self, id: &MachineId, port: u16) -> Result<TcpStream, DriverError>;
 
     /// What it uses now.
     ///

@@ -1,0 +1,1 @@
+//! Containers: namespaces and cgroups on the host's kernel, through libcontainer.
