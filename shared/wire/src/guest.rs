@@ -12,6 +12,11 @@
 //! Either side may reconnect at any time; after a reconnect the guest repeats `Hello`, then everything from the last
 //! state it reached (`Ready`, or the task's whole output and `Exited`), so a host that restarted loses nothing.
 //! The guest is hostile: every field is bounded by the receiver.
+//!
+//! In a container the driver starts the init as `/run/sublet/init --channel unix:/run/sublet/guest.sock`. It listens
+//! there (removing what an earlier boot left), serves one client at a time, and takes SIGTERM as [`ToGuest::Shutdown`].
+//! Host name, mounts, `lo` and limits are the driver's: it is refused them and goes on. Without `--channel` it is PID 1
+//! of a virtual machine and does all of that itself.
 
 use std::io::{self, Read, Write};
 
