@@ -1,1 +1,8 @@
-//! Placeholder until its slice lands.
+//! What the end-to-end tests share: the real binary as processes, a plain JSON-RPC client, and waiting for a condition.
+//!
+//! Nothing here links against the product: the tests see what a user sees. `SUBLET_BIN` names the binary to test; `make test` sets it.
+
+pub mod process;
+pub mod rpc;
+pub mod sublet;
+pub mod wait;
