@@ -1,0 +1,148 @@
+//! Opening the database file, and transactions on it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::error::Doing;
+use crate::{Book, Cursor, Documents, Journal, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+const CONNECTIONS: u32 = 4;
+const BUSY: Duration = Duration::from_secs(5);
+
+/// An open database file. Clones share it; the file stays locked against other processes until the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) pool: SqlitePool,
+    writer: Arc<Mutex<()>>,
+    path: Arc<PathBuf>,
+    _lock: Arc<File>,
+}
+
+/// Writes that land together or not at all. Dropped without [`Tx::commit`], nothing has happened.
+///
+/// One at a time: a second [`Store::begin`] waits for the first transaction to end.
+#[derive(Debug)]
+pub struct Tx {
+    pub(crate) inner: sqlx::Transaction<'static, sqlx::Sqlite>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating it (mode 0600, folders too) and bringing its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process has it open, [`StoreError::OtherVersion`] if a later version wrote it,
+    /// [`StoreError::Full`], [`StoreError::Damaged`], [`StoreError::Open`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = prepare(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect_with(options)
+            .await
+            .doing("open the database")?;
+        MIGRATIONS.run(&pool).await.map_err(|source| migration_error(path, source))?;
+        Ok(Self { pool, writer: Arc::default(), path: Arc::new(path.to_owned()), _lock: Arc::new(lock) })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The journal of multi-step effects.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        Journal::new(self.clone())
+    }
+
+    /// The documents of one collection.
+    #[must_use]
+    pub fn documents(&self, collection: &'static str) -> Documents {
+        Documents::new(self.clone(), collection)
+    }
+
+    /// The block cursor called `name`.
+    #[must_use]
+    pub fn cursor(&self, name: &'static str) -> Cursor {
+        Cursor::new(self.clone(), name)
+    }
+
+    /// The order book.
+    #[must_use]
+    pub fn book(&self) -> Book {
+        Book::new(self.clone())
+    }
+
+    /// Starts a transaction; waits while another one is open.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Damaged`], [`StoreError::Database`].
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let turn = Arc::clone(&self.writer).lock_owned().await;
+        let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")?;
+        Ok(Tx { inner, _turn: turn })
+    }
+
+    /// Closes the database, folding the write-ahead log into the file. Later calls on any clone fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Tx {
+    /// Makes everything written through this transaction durable.
+    ///
+    /// # Errors
+    /// As for any write; then nothing of it has been stored.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await.doing("commit a transaction")
+    }
+}
+
+/// Creates the folder and the file with tight permissions, and takes the lock that keeps other processes out.
+fn prepare(path: &Path) -> Result<File, StoreError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Open { path, source }
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(at(folder))?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let private = |truncate| OpenOptions::new().create(true).write(true).truncate(truncate).mode(0o600).to_owned();
+    let lock = private(true).open(&lock_path).map_err(at(&lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => return Err(StoreError::Open { path: lock_path, source }),
+    }
+    private(false).open(path).map_err(at(path))?;
+    Ok(lock)
+}
+
+fn migration_error(path: &Path, source: MigrateError) -> StoreError {
+    match source {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            StoreError::database("bring the tables up to date", source)
+        }
+        source => StoreError::OtherVersion { path: path.to_owned(), source },
+    }
+}
