@@ -4,7 +4,12 @@
 //! from a plain thread. The host gives each call a thread of its own.
 
 mod driver;
+mod lifecycle;
 mod spec;
 
-pub use driver::{Capabilities, Driver, DriverError, DriverKind, Isolation, MachineStats, Observed, Prepared, Unusable};
-pub use spec::{DiskImage, ImageRef, ImageConfig, MachineSpec, Resources};
+pub use driver::{
+    Capabilities, Driver, DriverError, DriverKind, Isolation, MachineStats, Observed, Prepared,
+    Unusable,
+};
+pub use lifecycle::{DEFAULT_GRACE, Denied, Effect, Event, Guest, Lifecycle, Phase};
+pub use spec::{DiskImage, ImageConfig, ImageRef, MachineSpec, Resources};
