@@ -1,3 +1,7 @@
 //! Versioned messages between the programs, one module a service. `TryFrom` into domain types at the door.
 
 pub mod guest;
+#[cfg(feature = "grpc")]
+pub mod host;
+#[cfg(feature = "solver")]
+pub mod solver;
