@@ -29,9 +29,6 @@ impl TypedData for Cancel {
     type Solidity = typed::Cancel;
 
     fn solidity(&self) -> typed::Cancel {
-        typed::Cancel {
-            document: self.document,
-            validUntil: self.valid_until.0,
-        }
+        typed::Cancel { document: self.document, validUntil: self.valid_until.0 }
     }
 }

@@ -24,11 +24,7 @@ pub enum InvalidDocument {
 }
 
 fn bounded(value: u64, field: &'static str) -> Result<u64, InvalidDocument> {
-    if value > MAX_SAFE_INTEGER {
-        Err(InvalidDocument::TooLarge(field))
-    } else {
-        Ok(value)
-    }
+    if value > MAX_SAFE_INTEGER { Err(InvalidDocument::TooLarge(field)) } else { Ok(value) }
 }
 
 impl From<Kind> for market::Kind {
@@ -81,13 +77,7 @@ impl From<Resources> for market::Resources {
 
 impl From<market::Resources> for Resources {
     fn from(r: market::Resources) -> Self {
-        Self {
-            vcpus: r.vcpus.0,
-            memory_mib: r.memory.0,
-            disk_gib: r.disk.0,
-            gpus: r.gpus,
-            traits: r.traits.0,
-        }
+        Self { vcpus: r.vcpus.0, memory_mib: r.memory.0, disk_gib: r.disk.0, gpus: r.gpus, traits: r.traits.0 }
     }
 }
 
@@ -191,23 +181,14 @@ impl TryFrom<SignedOffer> for market::SignedOffer {
     type Error = InvalidDocument;
 
     fn try_from(signed: SignedOffer) -> Result<Self, InvalidDocument> {
-        let signature = signed
-            .signature
-            .parse()
-            .map_err(InvalidDocument::Signature)?;
-        Ok(Self {
-            offer: signed.offer.try_into()?,
-            signature,
-        })
+        let signature = signed.signature.parse().map_err(InvalidDocument::Signature)?;
+        Ok(Self { offer: signed.offer.try_into()?, signature })
     }
 }
 
 impl From<market::SignedOffer> for SignedOffer {
     fn from(signed: market::SignedOffer) -> Self {
-        Self {
-            offer: signed.offer.into(),
-            signature: signed.signature.to_string(),
-        }
+        Self { offer: signed.offer.into(), signature: signed.signature.to_string() }
     }
 }
 
@@ -215,23 +196,14 @@ impl TryFrom<SignedOrder> for market::SignedOrder {
     type Error = InvalidDocument;
 
     fn try_from(signed: SignedOrder) -> Result<Self, InvalidDocument> {
-        let signature = signed
-            .signature
-            .parse()
-            .map_err(InvalidDocument::Signature)?;
-        Ok(Self {
-            order: signed.order.try_into()?,
-            signature,
-        })
+        let signature = signed.signature.parse().map_err(InvalidDocument::Signature)?;
+        Ok(Self { order: signed.order.try_into()?, signature })
     }
 }
 
 impl From<market::SignedOrder> for SignedOrder {
     fn from(signed: market::SignedOrder) -> Self {
-        Self {
-            order: signed.order.into(),
-            signature: signed.signature.to_string(),
-        }
+        Self { order: signed.order.into(), signature: signed.signature.to_string() }
     }
 }
 

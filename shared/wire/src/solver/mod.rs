@@ -29,9 +29,7 @@ pub use convert::{InvalidDocument, MAX_SAFE_INTEGER};
 pub use document::{Class, Kind, Offer, Order, Resources, SignedCancel, SignedOffer, SignedOrder};
 pub use event::{Event, EventBody};
 pub use refusal::{Refusal, RefusalCode};
-pub use view::{
-    Accepted, Agreement, Info, OfferPage, OfferQuery, OfferView, OrderState, OrderView, Unfilled,
-};
+pub use view::{Accepted, Agreement, Info, OfferPage, OfferQuery, OfferView, OrderState, OrderView, Unfilled};
 
 /// Largest request body the solver reads, bytes.
 pub const MAX_BODY: usize = 16 << 10;
