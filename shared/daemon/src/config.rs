@@ -150,6 +150,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::result_large_err, reason = "the signature is figment's")]
     fn the_environment_wins_over_the_file() {
         figment::Jail::expect_with(|jail| {
             jail.create_file(DEFAULT_FILE, "[host]\nclients = 1\n")?;
@@ -173,7 +174,10 @@ mod tests {
         let kind = file("[gateway]\nclients = \"many\"\n");
         let error = chain(load::<Example>("gateway", Some(kind.path()), &()).unwrap_err());
         assert!(error.contains("clients"), "{error}");
-        assert!(matches!(load::<Example>("gateway", Some(Path::new("/nowhere.toml")), &()), Err(ConfigError::Missing(_))));
+        assert!(matches!(
+            load::<Example>("gateway", Some(Path::new("/nowhere.toml")), &()),
+            Err(ConfigError::Missing(_))
+        ));
         let broken = file("[gateway\n");
         assert!(matches!(load::<Example>("gateway", Some(broken.path()), &()), Err(ConfigError::File { .. })));
     }

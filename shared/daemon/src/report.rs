@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn advice_deep_in_the_chain_is_found() {
         let deep = failing().next_step(|| "look there".into()).unwrap_err();
-        let outer = std::io::Error::other(deep);
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot rent")]
+        struct Rent(#[source] Advised);
+        let outer = Rent(deep);
         assert!(report(&outer).ends_with("next: look there"), "{}", report(&outer));
     }
 }

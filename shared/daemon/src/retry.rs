@@ -142,7 +142,10 @@ mod tests {
     async fn ends_on_success_on_a_final_error_and_when_out_of_attempts() {
         assert!(matches!(run(3, true, CancellationToken::new()).await, (3, Ok(3))));
         assert!(matches!(run(3, false, CancellationToken::new()).await, (1, Err(RetryError::Final { .. }))));
-        assert!(matches!(run(9, true, CancellationToken::new()).await, (4, Err(RetryError::GaveUp { attempts: 4, .. }))));
+        assert!(matches!(
+            run(9, true, CancellationToken::new()).await,
+            (4, Err(RetryError::GaveUp { attempts: 4, .. }))
+        ));
     }
 
     #[tokio::test]

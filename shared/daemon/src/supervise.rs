@@ -77,8 +77,12 @@ impl Supervisor {
     }
 
     /// The same with another time to end in.
-    pub fn spawn_with_grace<F>(&mut self, name: &'static str, grace: Duration, task: impl FnOnce(CancellationToken) -> F)
-    where
+    pub fn spawn_with_grace<F>(
+        &mut self,
+        name: &'static str,
+        grace: Duration,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let stop = CancellationToken::new();
@@ -193,7 +197,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_failure_stops_all_and_is_named() {
-        for (fate, expected) in [("error", "second failed"), ("panic", "second panicked"), ("end", "second ended by itself")] {
+        for (fate, expected) in
+            [("error", "second failed"), ("panic", "second panicked"), ("end", "second ended by itself")]
+        {
             let mut tasks = Supervisor::new();
             tasks.spawn("first", |stop| async move {
                 stop.cancelled().await;

@@ -35,7 +35,10 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, filter: "info,iroh=warn,iroh_relay=warn,noq=warn,noq_proto=warn,sqlx=warn".into() }
+        Self {
+            format: LogFormat::Human,
+            filter: "info,iroh=warn,iroh_relay=warn,noq=warn,noq_proto=warn,sqlx=warn".into(),
+        }
     }
 }
 
@@ -62,7 +65,8 @@ pub enum TelemetryError {
 /// [`TelemetryError`].
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let ansi = std::io::stderr().is_terminal();
-    tracing::subscriber::set_global_default(subscriber(config, ansi, std::io::stderr)?).map_err(|_| TelemetryError::Twice)
+    tracing::subscriber::set_global_default(subscriber(config, ansi, std::io::stderr)?)
+        .map_err(|_| TelemetryError::Twice)
 }
 
 type Subscriber = Box<dyn tracing::Subscriber + Send + Sync>;
