@@ -1,1 +1,5 @@
-//! Placeholder until its slice lands.
+//! Typed clients of the services, one module each.
+
+pub mod host;
+
+pub use host::{HostClient, HostError, MachineChange};
