@@ -10,6 +10,8 @@
 pub mod conformance;
 pub mod container;
 pub mod fake;
+mod files;
+pub mod guest;
 pub mod helper;
 pub mod netns;
 pub mod qemu;

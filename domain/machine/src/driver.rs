@@ -123,6 +123,9 @@ pub enum DriverError {
     /// The host lacks disk or memory for it. Retry elsewhere.
     #[error("the host has no room: {0}")]
     NoRoom(String),
+    /// Looking for machines failed.
+    #[error("the {0} driver could not look for machines")]
+    Listing(DriverKind, #[source] std::io::Error),
     /// The machine's backend refused or died.
     #[error("could not {operation} machine {id}: {detail}")]
     Backend {

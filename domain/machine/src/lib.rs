@@ -8,8 +8,7 @@ mod lifecycle;
 mod spec;
 
 pub use driver::{
-    Capabilities, Driver, DriverError, DriverKind, Isolation, MachineStats, Observed, Prepared,
-    Unusable,
+    Capabilities, Driver, DriverError, DriverKind, Isolation, MachineStats, Observed, Prepared, Unusable,
 };
 pub use lifecycle::{DEFAULT_GRACE, Denied, Effect, Event, Guest, Lifecycle, Phase};
 pub use spec::{DiskImage, ImageConfig, ImageRef, MachineSpec, Resources};

@@ -140,11 +140,7 @@ impl Lifecycle {
     /// A machine that is being created; the first effect is [`Effect::Create`].
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            phase: Phase::Creating,
-            guest: Guest::Silent,
-            doomed: false,
-        }
+        Self { phase: Phase::Creating, guest: Guest::Silent, doomed: false }
     }
 
     /// Where it is.
@@ -169,9 +165,7 @@ impl Lifecycle {
             | Phase::Resuming
             | Phase::Stopping
             | Phase::Deleting => true,
-            Phase::Stopped | Phase::Running | Phase::Paused | Phase::Failed(_) | Phase::Deleted => {
-                false
-            }
+            Phase::Stopped | Phase::Running | Phase::Paused | Phase::Failed(_) | Phase::Deleted => false,
         }
     }
 
@@ -270,9 +264,7 @@ impl Lifecycle {
 
     fn undone(&mut self, reason: String) -> Result<Vec<Effect>, Denied> {
         let next = match self.phase {
-            Phase::Creating | Phase::Starting | Phase::Stopping | Phase::Deleting => {
-                Phase::Failed(reason)
-            }
+            Phase::Creating | Phase::Starting | Phase::Stopping | Phase::Deleting => Phase::Failed(reason),
             Phase::Pausing => Phase::Running,
             Phase::Resuming => Phase::Paused,
             Phase::Stopped | Phase::Running | Phase::Paused | Phase::Failed(_) | Phase::Deleted => {
@@ -312,20 +304,11 @@ impl Lifecycle {
 
     fn reported(&mut self, guest: Guest) -> Vec<Effect> {
         // One that reports after its last word, or after a stop, is late.
-        if self.is_over()
-            || !matches!(
-                self.phase,
-                Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming
-            )
-        {
+        if self.is_over() || !matches!(self.phase, Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming) {
             return vec![];
         }
         self.guest = guest;
-        if self.is_busy() {
-            vec![]
-        } else {
-            self.settle(self.phase.clone(), vec![])
-        }
+        if self.is_busy() { vec![] } else { self.settle(self.phase.clone(), vec![]) }
     }
 
     fn observed(&mut self, seen: Observed) -> Vec<Effect> {
@@ -341,13 +324,9 @@ impl Lifecycle {
                 self.phase = Phase::Stopping;
                 vec![Effect::Stop(DEFAULT_GRACE)]
             }
-            Phase::Stopped | Phase::Stopping if seen == Observed::Stopped => {
-                self.settle(Phase::Stopped, vec![])
-            }
+            Phase::Stopped | Phase::Stopping if seen == Observed::Stopped => self.settle(Phase::Stopped, vec![]),
             Phase::Failed(_) | Phase::Deleted => vec![],
-            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming
-                if alive =>
-            {
+            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming if alive => {
                 self.found_alive(seen)
             }
             Phase::Stopped
@@ -361,34 +340,21 @@ impl Lifecycle {
     }
 
     fn found_alive(&mut self, seen: Observed) -> Vec<Effect> {
-        let next = if seen == Observed::Paused {
-            Phase::Paused
-        } else {
-            Phase::Running
-        };
+        let next = if seen == Observed::Paused { Phase::Paused } else { Phase::Running };
         self.settle(next, vec![Effect::Listen])
     }
 
     fn found_dead(&mut self, seen: Observed) -> Vec<Effect> {
         if !self.is_over() {
-            self.guest = Guest::GaveUp {
-                reason: "the machine stopped by itself".into(),
-            };
+            self.guest = Guest::GaveUp { reason: "the machine stopped by itself".into() };
         }
-        let next = if seen == Observed::Stopped {
-            Phase::Stopped
-        } else {
-            Phase::Failed("the machine has vanished".into())
-        };
+        let next =
+            if seen == Observed::Stopped { Phase::Stopped } else { Phase::Failed("the machine has vanished".into()) };
         self.settle(next, vec![Effect::HangUp])
     }
 
     fn denied(&self) -> Denied {
-        if self.is_busy() {
-            Denied::Busy(self.phase.clone())
-        } else {
-            Denied::WrongPhase(self.phase.clone())
-        }
+        if self.is_busy() { Denied::Busy(self.phase.clone()) } else { Denied::WrongPhase(self.phase.clone()) }
     }
 }
 
@@ -405,10 +371,7 @@ mod tests {
     use super::*;
 
     fn run(life: &mut Lifecycle, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
-        events
-            .into_iter()
-            .flat_map(|event| life.apply(event).expect("allowed"))
-            .collect()
+        events.into_iter().flat_map(|event| life.apply(event).expect("allowed")).collect()
     }
 
     #[test]
@@ -416,27 +379,10 @@ mod tests {
         let mut life = Lifecycle::new();
         let effects = run(
             &mut life,
-            [
-                Event::Done,
-                Event::Start,
-                Event::Done,
-                Event::Reported(Guest::Exited { code: 3 }),
-                Event::Done,
-            ],
+            [Event::Done, Event::Start, Event::Done, Event::Reported(Guest::Exited { code: 3 }), Event::Done],
         );
-        assert_eq!(
-            effects,
-            [
-                Effect::Start,
-                Effect::Listen,
-                Effect::Stop(DEFAULT_GRACE),
-                Effect::HangUp
-            ]
-        );
-        assert_eq!(
-            (life.phase(), life.guest()),
-            (&Phase::Stopped, &Guest::Exited { code: 3 })
-        );
+        assert_eq!(effects, [Effect::Start, Effect::Listen, Effect::Stop(DEFAULT_GRACE), Effect::HangUp]);
+        assert_eq!((life.phase(), life.guest()), (&Phase::Stopped, &Guest::Exited { code: 3 }));
         assert_eq!(life.apply(Event::Start), Err(Denied::TaskOver));
     }
 
@@ -444,10 +390,7 @@ mod tests {
     fn a_delete_waits_for_the_operation_under_way_and_then_beats_it() {
         let mut life = Lifecycle::new();
         assert_eq!(life.apply(Event::Delete), Ok(vec![]));
-        assert_eq!(
-            run(&mut life, [Event::Done]),
-            [Effect::HangUp, Effect::Delete]
-        );
+        assert_eq!(run(&mut life, [Event::Done]), [Effect::HangUp, Effect::Delete]);
         assert_eq!(run(&mut life, [Event::Done]), []);
         assert_eq!(life.phase(), &Phase::Deleted);
     }
@@ -456,18 +399,13 @@ mod tests {
     fn a_machine_that_ended_while_the_host_was_away_says_so() {
         let mut life = Lifecycle::new();
         run(&mut life, [Event::Done, Event::Start, Event::Done]);
-        assert_eq!(
-            run(&mut life, [Event::Observed(Observed::Stopped)]),
-            [Effect::HangUp]
-        );
+        assert_eq!(run(&mut life, [Event::Observed(Observed::Stopped)]), [Effect::HangUp]);
         assert!(matches!(life.guest(), Guest::GaveUp { .. }), "{life:?}");
     }
 
     fn any_guest() -> impl Strategy<Value = Guest> {
         prop_oneof![
-            Just(Guest::Ready {
-                ssh_host_key: "k".into()
-            }),
+            Just(Guest::Ready { ssh_host_key: "k".into() }),
             any::<i32>().prop_map(|code| Guest::Exited { code }),
             Just(Guest::GaveUp { reason: "r".into() }),
         ]
@@ -494,10 +432,7 @@ mod tests {
     }
 
     fn operations(effects: &[Effect]) -> usize {
-        effects
-            .iter()
-            .filter(|e| !matches!(e, Effect::Listen | Effect::HangUp))
-            .count()
+        effects.iter().filter(|e| !matches!(e, Effect::Listen | Effect::HangUp)).count()
     }
 
     proptest! {
