@@ -3,5 +3,7 @@
 pub mod guest;
 #[cfg(feature = "grpc")]
 pub mod host;
+#[cfg(feature = "link")]
+pub mod link;
 #[cfg(feature = "solver")]
 pub mod solver;
