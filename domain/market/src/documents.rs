@@ -96,6 +96,11 @@ pub struct Acceptance {
     pub cost: Amount,
 }
 
+/// Highest price and solver's fee the contract stores: 2^96 - 1 units.
+pub const MAX_STORED: u128 = (1 << 96) - 1;
+/// Highest pledge share the contract stores: 2^24 - 1.
+pub const MAX_PLEDGE_BPS: Bps = Bps((1 << 24) - 1);
+
 /// What makes an offer or order impossible for anybody, whoever signs it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidDocument {
@@ -113,6 +118,9 @@ pub enum InvalidDocument {
     /// Price times duration leaves the range of a balance.
     #[error("the price over the whole duration is more than any balance can hold")]
     TooMuchMoney,
+    /// More than the contract stores.
+    #[error("{0} is more than the contract can store")]
+    OutOfRange(&'static str),
     /// Only jobs are checked.
     #[error("a lease has no result to check: its class must be none")]
     LeaseWithClass,
@@ -159,6 +167,18 @@ impl Offer {
         if self.max_duration.0 == 0 {
             return Err(zero("max_duration"));
         }
+        if self.price.0 == 0 {
+            return Err(zero("price"));
+        }
+        if self.pledge_bps.0 == 0 {
+            return Err(zero("pledge_bps"));
+        }
+        if self.price.0 > MAX_STORED {
+            return Err(InvalidDocument::OutOfRange("price"));
+        }
+        if self.pledge_bps > MAX_PLEDGE_BPS {
+            return Err(InvalidDocument::OutOfRange("pledge_bps"));
+        }
         if self.min_duration > self.max_duration {
             return Err(InvalidDocument::DurationsReversed { min: self.min_duration, max: self.max_duration });
         }
@@ -191,6 +211,9 @@ impl Order {
         }
         if self.peer_key.0 == [0; 32] {
             return Err(InvalidDocument::Zero("peer_key"));
+        }
+        if self.solver_fee.0 > MAX_STORED {
+            return Err(InvalidDocument::OutOfRange("solver_fee"));
         }
         match (self.kind, self.class) {
             (Kind::Lease, Class::Exact) => return Err(InvalidDocument::LeaseWithClass),
@@ -254,5 +277,165 @@ impl TypedData for Acceptance {
 
     fn solidity(&self) -> typed::Acceptance {
         typed::Acceptance { job: self.job.0, resultHash: self.result_hash, cost: self.cost.0 }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sublet_base::{GiB, MiB, Vcpus, keccak256};
+
+    use super::*;
+    use crate::{Domain, Traits};
+
+    pub(crate) fn offer() -> Offer {
+        Offer {
+            provider: Address::repeat_byte(0x11),
+            kind: Kind::Job,
+            resources: Resources { vcpus: Vcpus(2), memory: MiB(4096), disk: GiB(20), gpus: 1, traits: Traits(B256::repeat_byte(0xaa)) },
+            price: Price(1_000_000_007),
+            pledge_bps: Bps(12_500),
+            capacity: 3,
+            min_duration: Seconds(60),
+            max_duration: Seconds(86_400),
+            start_within: Seconds(120),
+            notice: Seconds(600),
+            min_charge: Seconds(30),
+            mediator_set: MediatorSetId(9),
+            max_challenge_window: Seconds(7_200),
+            valid_until: UnixTime(1_800_000_000),
+            epoch: 5,
+        }
+    }
+
+    pub(crate) fn order() -> Order {
+        Order {
+            renter: Address::repeat_byte(0x22),
+            kind: Kind::Job,
+            resources: Resources { vcpus: Vcpus(1), memory: MiB(1024), disk: GiB(10), gpus: 0, traits: Traits::NONE },
+            max_price: Price(2_000_000_000),
+            duration: Seconds(3_600),
+            workload: B256::repeat_byte(0xbb),
+            peer_key: PeerKey([0xcc; 32]),
+            class: Class::Exact,
+            mediator_set: MediatorSetId(9),
+            challenge_window: Seconds(1_800),
+            provider: Address::ZERO,
+            solver: Address::repeat_byte(0x33),
+            solver_fee: Amount(77),
+            valid_until: UnixTime(1_800_000_001),
+            nonce: U256::from(1u128 << 100),
+        }
+    }
+
+    const DOMAIN: Domain = Domain { chain_id: 31_337, contract: Address::repeat_byte(0x44) };
+
+    fn word(value: u128) -> B256 {
+        B256::from(U256::from(value))
+    }
+
+    fn hash(type_name: &str, words: &[B256]) -> B256 {
+        keccak256([&[keccak256(type_name)], words].concat().concat())
+    }
+
+    const RESOURCES: &str = "Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)";
+
+    fn resources(r: &Resources) -> B256 {
+        let sizes = [r.vcpus.0, r.memory.0, r.disk.0, r.gpus].map(|n| word(n.into()));
+        hash(RESOURCES, &[sizes.as_slice(), &[r.traits.0]].concat())
+    }
+
+    /// EIP-712 written out by hand, from the type strings in the contract.
+    #[test]
+    fn struct_hashes_are_what_the_contract_computes() {
+        let o = offer();
+        let head = "Offer(address provider,uint8 kind,Resources resources,uint128 price,uint32 pledgeBps,uint32 capacity,\
+            uint32 minDuration,uint32 maxDuration,uint32 startWithin,uint32 notice,uint32 minCharge,uint64 mediatorSet,\
+            uint32 maxChallengeWindow,uint64 validUntil,uint64 epoch)";
+        let numbers = [1_000_000_007, 12_500, 3, 60, 86_400, 120, 600, 30, 9, 7_200, 1_800_000_000, 5].map(word);
+        let words = [[o.provider.into_word(), word(1), resources(&o.resources)].as_slice(), &numbers].concat();
+        assert_eq!(o.struct_hash(), hash(&format!("{head}{RESOURCES}"), &words));
+
+        let o = order();
+        let head = "Order(address renter,uint8 kind,Resources resources,uint128 maxPrice,uint32 duration,bytes32 workload,\
+            bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,address provider,address solver,\
+            uint128 solverFee,uint64 validUntil,uint256 nonce)";
+        let words = [
+            [o.renter.into_word(), word(1), resources(&o.resources)].as_slice(),
+            &[2_000_000_000, 3_600].map(word),
+            &[o.workload, B256::from(o.peer_key.0), word(1), word(9), word(1_800), word(0)],
+            &[o.solver.into_word(), word(77), word(1_800_000_001), B256::from(o.nonce)],
+        ]
+        .concat();
+        assert_eq!(o.struct_hash(), hash(&format!("{head}{RESOURCES}"), &words));
+
+        let a = Acceptance { job: JobId(7), result_hash: B256::repeat_byte(0xdd), cost: Amount(42) };
+        let words = [word(7), a.result_hash, word(42)];
+        assert_eq!(a.struct_hash(), hash("Acceptance(uint64 job,bytes32 resultHash,uint128 cost)", &words));
+    }
+
+    #[test]
+    fn what_is_signed_binds_chain_and_contract() {
+        let domain = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+        let words = [keccak256("Sublet"), keccak256("1"), word(31_337), DOMAIN.contract.into_word()];
+        let separator = hash(domain, &words);
+        assert_eq!(DOMAIN.separator(), separator);
+        let digest = keccak256([&[0x19, 0x01], separator.as_slice(), offer().struct_hash().as_slice()].concat());
+        assert_eq!(offer().signing_hash(&DOMAIN), digest);
+        assert_ne!(offer().signing_hash(&Domain { chain_id: 1, ..DOMAIN }), digest);
+        assert_ne!(offer().signing_hash(&Domain { contract: Address::ZERO, ..DOMAIN }), digest);
+    }
+
+    /// Known answers, for the contract's tests and clients in other languages: the documents above in `DOMAIN`.
+    #[test]
+    fn known_answers() {
+        let acceptance = Acceptance { job: JobId(7), result_hash: B256::repeat_byte(0xdd), cost: Amount(42) };
+        let hashes = [offer().signing_hash(&DOMAIN), order().signing_hash(&DOMAIN), acceptance.signing_hash(&DOMAIN)];
+        assert_eq!(hashes.map(|h| h.to_string()), KNOWN);
+    }
+
+    const KNOWN: [&str; 3] = [
+        "0xe5f161d732cbefb9c7dc9baf5dc301cf5e1e5f9b92898296c8ebd761db58712c",
+        "0xdad4973b8afab552da5390b1d80271e524b63295d38d6a8447eb5d98399e4a25",
+        "0x7c13157bc2c43d254c804103bca314ed60bdcc6b710b1e1f283df4c31337a97d",
+    ];
+
+    #[test]
+    fn impossible_documents_are_refused() {
+        assert_eq!(offer().check(), Ok(()));
+        assert_eq!(order().check(), Ok(()));
+        let broken: [fn(&mut Offer); 6] = [
+            |o| o.price = Price(0),
+            |o| o.price = Price(MAX_STORED + 1),
+            |o| o.pledge_bps = Bps(0),
+            |o| o.capacity = 0,
+            |o| o.min_duration = Seconds(86_401),
+            |o| (o.price, o.max_duration, o.pledge_bps) = (Price(MAX_STORED), Seconds(u32::MAX), Bps(20_000)),
+        ];
+        for (position, change) in broken.into_iter().enumerate() {
+            let mut o = offer();
+            change(&mut o);
+            assert!(o.check().is_err(), "broken offer {position} should be refused");
+        }
+        let broken: [fn(&mut Order); 6] = [
+            |o| o.duration = Seconds(0),
+            |o| o.workload = B256::ZERO,
+            |o| o.peer_key = PeerKey([0; 32]),
+            |o| o.mediator_set = MediatorSetId(0),
+            |o| o.kind = Kind::Lease,
+            |o| (o.max_price, o.duration) = (Price(u128::MAX), Seconds(2)),
+        ];
+        for (position, change) in broken.into_iter().enumerate() {
+            let mut o = order();
+            change(&mut o);
+            assert!(o.check().is_err(), "broken order {position} should be refused");
+        }
+    }
+
+    #[test]
+    fn json_reads_back_and_unknown_fields_are_refused() {
+        let text = serde_json::to_string(&order()).expect("JSON");
+        assert_eq!(serde_json::from_str::<Order>(&text).expect("reads"), order());
+        assert!(text.contains("\"max_price\":\"2000000000\"") && text.contains("\"memory_mib\":1024"), "{text}");
+        assert!(serde_json::from_str::<Order>(&text.replacen('{', "{\"extra\":1,", 1)).is_err());
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Pure: values in, values out. Hashes equal the contract's; the state machines decide exactly as the contract does.
 
+pub mod agreement;
 pub mod canonical;
 mod documents;
+pub mod fit;
 pub mod module;
 mod signed;
 pub mod sums;
@@ -12,7 +14,8 @@ pub mod text;
 pub mod typed;
 mod workload;
 
-pub use documents::{Acceptance, InvalidDocument, MediatorSetId, Offer, Order};
+pub use documents::{Acceptance, InvalidDocument, MAX_PLEDGE_BPS, MAX_STORED, MediatorSetId, Offer, Order};
+pub use fit::{Misfit, misfits};
 pub use module::{BadModule, Module, RenderError};
 pub use signed::{
     InvalidSignature, MAX_SIGNATURE, Signature, SignedAcceptance, SignedOffer, SignedOrder, Unproven, check_key_signature,

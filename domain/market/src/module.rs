@@ -404,3 +404,137 @@ fn in_set(set: &str, c: char) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COWSAY: &str = r#"
+        schema = 1
+        name = "cowsay"
+        version = "1.0.0"
+        summary = "A cow says your message"
+        image = { name = "cowsay" }
+        argv = ["/usr/games/cowsay", "-W", "{{ inputs.width }}", "-f", "{{inputs.cow}}", "--", "{{ inputs.message }}"]
+        env = { LANG = "C.UTF-8" }
+        class = "none"
+        resources = { vcpus = 1, memory_mib = 256, disk_gib = 1 }
+        defaults = { max_price = "100", duration = 120 }
+        [inputs.message]
+        required = true
+        max_length = 40
+        [inputs.width]
+        type = "integer"
+        default = "40"
+        min = 1
+        max = 200
+        [inputs.cow]
+        type = "choice"
+        choices = ["default", "tux"]
+        default = "default"
+    "#;
+
+    const IMAGE: Digest = Digest([7; 32]);
+
+    fn given(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn module() -> Module {
+        Module::parse(COWSAY).expect("the module parses")
+    }
+
+    #[test]
+    fn inputs_become_whole_arguments() {
+        let job = module().render(&given(&[("message", "moo; rm -rf / $HOME 'x\"")]), IMAGE).expect("renders");
+        assert_eq!(job.argv, ["/usr/games/cowsay", "-W", "40", "-f", "default", "--", "moo; rm -rf / $HOME 'x\""]);
+        assert_eq!((job.image.digest, job.timeout, job.inputs.len()), (IMAGE, Seconds(120), 3));
+        let (bytes, hash) = job.seal().expect("seals");
+        assert_eq!(JobDocument::open(&bytes, hash).expect("opens"), job);
+    }
+
+    #[test]
+    fn bad_inputs_are_refused_with_a_reason() {
+        let cases = [
+            (given(&[]), "needs the input `message`; pass -i message=VALUE"),
+            (given(&[("message", "a"), ("mesage", "b")]), "no input `mesage`; it takes `cow`, `message`, `width`"),
+            (given(&[("message", "{{ inputs.width }}")]), "template syntax `{{`"),
+            (given(&[("message", "$(reboot)")]), "shell syntax `$(`"),
+            (given(&[("message", "`reboot`")]), "shell syntax ``"),
+            (given(&[("message", "a\u{1b}[2J")]), "control character U+001B"),
+            (given(&[("message", "a\0b")]), "control character U+0000"),
+            (given(&[("message", "\u{202e}evil")]), "control character U+202E"),
+            (given(&[("message", "")]), "is empty"),
+            (given(&[("message", &"é".repeat(41))]), "41 characters; the most is 40"),
+            (given(&[("message", "a"), ("width", "007")]), "leading zeros"),
+            (given(&[("message", "a"), ("width", "201")]), "within the range"),
+            (given(&[("message", "a"), ("cow", "dragon")]), "one of its choices"),
+        ];
+        for (inputs, expected) in cases {
+            let error = module().render(&inputs, IMAGE).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{inputs:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_become_an_option() {
+        let bare = COWSAY.replace(r#""--", "#, "");
+        let module = Module::parse(&bare).expect("parses");
+        let error = module.render(&given(&[("message", "-f/etc/passwd")]), IMAGE).expect_err("an option");
+        assert!(error.to_string().contains("starts with `-`"), "{error}");
+        assert!(self::module().render(&given(&[("message", "-f")]), IMAGE).is_ok(), "after -- it is text");
+    }
+
+    #[test]
+    fn a_pinned_image_is_the_only_one_that_runs() {
+        let pinned = COWSAY.replace(r#"{ name = "cowsay" }"#, &format!(r#"{{ name = "cowsay", digest = "{IMAGE}" }}"#));
+        let module = Module::parse(&pinned).expect("parses");
+        assert!(module.render(&given(&[("message", "a")]), IMAGE).is_ok());
+        let other = module.render(&given(&[("message", "a")]), Digest([8; 32]));
+        assert!(matches!(other, Err(RenderError::OtherImage { .. })));
+    }
+
+    #[test]
+    fn allowed_characters_are_sets_of_ranges() {
+        for (set, yes, no) in [("a-z", "az", "A-"), ("a-z-", "-m", "_"), ("-a", "-a", "b"), ("a-zA-Z0-9 .", "Q 7.", "!")] {
+            assert!(yes.chars().all(|c| in_set(set, c)), "{set:?} should allow {yes:?}");
+            assert!(!no.chars().filter(|c| *c != '-').any(|c| in_set(set, c)), "{set:?} should refuse {no:?}");
+        }
+    }
+
+    #[test]
+    fn module_files_that_contradict_themselves_are_refused() {
+        let cases = [
+            ("schema = 1", "schema = 2", "schema is 2"),
+            ("name = \"cowsay\"\n", "name = \"../x\"\n", "`name`"),
+            ("class = \"none\"", "class = \"none\"\nshell = true", "cannot be read"),
+            ("\"{{ inputs.message }}\"", "\"say {{ inputs.message }}\"", "is not used in argv"),
+            ("\"{{ inputs.message }}\"", "\"{{ inputs.message }}\", \"{{ inputs.nope }}\"", "`nope`, which is no input"),
+            ("\"{{ inputs.message }}\"", "\"{{ inputs.message }}\", \"{% x %}\"", "substitution is a whole argument"),
+            ("\"/usr/games/cowsay\"", "\"{{ inputs.message }}\"", "cannot be an input"),
+            ("default = \"40\"", "default = \"0\"", "default is not within"),
+            ("required = true", "required = true\nmin = 3", "belongs to another type"),
+            ("memory_mib = 256", "memory_mib = 0", "module"),
+            ("LANG = ", "\"LANG=X\" = ", "module"),
+        ];
+        for (from, to, expected) in cases {
+            assert!(COWSAY.contains(from), "{from:?} is in the file");
+            let error = Module::parse(&COWSAY.replacen(from, to, 1)).expect_err(to).to_string();
+            assert!(error.contains(expected), "{to:?}: {error}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is typed, it is one argument at its place, or it is refused.
+        #[test]
+        fn no_value_changes_the_shape_of_the_command(value in ".{0,60}") {
+            if let Ok(job) = module().render(&given(&[("message", &value)]), IMAGE) {
+                prop_assert_eq!(job.argv.len(), 7);
+                prop_assert_eq!(&job.argv[..6], ["/usr/games/cowsay", "-W", "40", "-f", "default", "--"].as_slice());
+                prop_assert_eq!(&job.argv[6], &value);
+            }
+        }
+    }
+}

@@ -169,3 +169,64 @@ impl SignedAcceptance {
         check_key_signature(&self.acceptance, domain, &self.signature, renter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sublet_base::{B256, U256};
+
+    use super::*;
+    use crate::documents::tests::order;
+
+    const DOMAIN: Domain = Domain { chain_id: 31_337, contract: Address::repeat_byte(0x44) };
+
+    /// Any r and s recover to some account for a given document; an acceptance does not name who signs it.
+    fn accepted() -> (SignedAcceptance, Address) {
+        let acceptance =
+            Acceptance { job: sublet_base::JobId(7), result_hash: B256::repeat_byte(0xdd), cost: sublet_base::Amount(42) };
+        (0x42u8..=0xff)
+            .find_map(|byte| {
+                let bytes = [[byte; 32].as_slice(), &[0x17; 32], &[27]].concat();
+                let renter =
+                    Ecdsa::from_raw(&bytes).ok()?.recover_address_from_prehash(&acceptance.signing_hash(&DOMAIN)).ok()?;
+                Some((SignedAcceptance { acceptance: acceptance.clone(), signature: Signature(bytes) }, renter))
+            })
+            .expect("half of all numbers are on the curve")
+    }
+
+    #[test]
+    fn a_signature_proves_one_document_in_one_domain_by_one_account() {
+        let (signed, renter) = accepted();
+        assert_eq!(signed.verify(&DOMAIN, renter), Ok(()));
+        assert!(matches!(signed.verify(&DOMAIN, Address::ZERO), Err(Unproven::OtherSigner { .. })));
+        assert!(signed.verify(&Domain { chain_id: 1, ..DOMAIN }, renter).is_err());
+        let mut other = signed;
+        other.acceptance.cost.0 += 1;
+        assert!(other.verify(&DOMAIN, renter).is_err());
+    }
+
+    #[test]
+    fn the_malleable_twin_is_refused() {
+        let (mut signed, renter) = accepted();
+        let group: U256 =
+            "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141".parse().expect("the order of secp256k1");
+        let s = U256::from_be_slice(&signed.signature.0[32..64]);
+        signed.signature.0[32..64].copy_from_slice(&(group - s).to_be_bytes::<32>());
+        signed.signature.0[64] = 28;
+        let twin = Ecdsa::from_raw(&signed.signature.0).expect("well-formed");
+        let digest = signed.acceptance.signing_hash(&DOMAIN);
+        assert_eq!(twin.recover_address_from_prehash(&digest).ok(), Some(renter));
+        assert_eq!(signed.verify(&DOMAIN, renter), Err(Unproven::NotAKey));
+    }
+
+    #[test]
+    fn signatures_travel_as_bounded_hex() {
+        let order = SignedOrder { order: order(), signature: Signature(vec![1, 2, 255]) };
+        let text = serde_json::to_string(&order).expect("JSON");
+        assert!(text.ends_with("\"signature\":\"0x0102ff\"}"), "{text}");
+        assert_eq!(serde_json::from_str::<SignedOrder>(&text).expect("reads"), order);
+        assert_eq!(order.verify(&DOMAIN), Err(Unproven::NotAKey));
+        for bad in ["", "0102", "0x010", "0xzz", &format!("0x{}", "00".repeat(MAX_SIGNATURE + 1))] {
+            assert!(bad.parse::<Signature>().is_err(), "{:?} should be refused", &bad[..bad.len().min(20)]);
+        }
+    }
+}

@@ -107,12 +107,12 @@ pub trait TypedData {
     /// Converts to the contract's form; lossless.
     fn solidity(&self) -> Self::Solidity;
 
-    /// EIP-712 `hashStruct`: what the contract calls the document's hash (`offerHash`, `orderHash`).
+    /// EIP-712 `hashStruct`, the same on every chain.
     fn struct_hash(&self) -> B256 {
         self.solidity().eip712_hash_struct()
     }
 
-    /// What is actually signed: the struct's hash within `domain`.
+    /// What is signed: the struct's hash within `domain`. The contract's `offerHash` and `orderHash`.
     fn signing_hash(&self, domain: &Domain) -> B256 {
         self.solidity().eip712_signing_hash(&domain.eip712())
     }

@@ -301,3 +301,72 @@ fn check_ssh_key(line: &str) -> Result<(), BadText> {
         && blob.get(..4) == Some((kind.len() as u32).to_be_bytes().as_slice());
     if KEY_TYPES.contains(&kind) && named && blob.len() > 4 + kind.len() { Ok(()) } else { Err(form) }
 }
+
+#[cfg(test)]
+mod tests {
+    use sublet_base::{GiB, MiB, Vcpus};
+
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGdhcmJhZ2VnYXJiYWdlZ2FyYmFnZWdhcmJhZ2Vn me@laptop";
+
+    fn request() -> MachineRequest {
+        MachineRequest {
+            name: "web1".parse().expect("a name"),
+            image: ImageRef { name: "debian-12".into(), digest: Digest([1; 32]) },
+            resources: Resources { vcpus: Vcpus(1), memory: MiB(512), disk: GiB(4), ..Resources::default() },
+            ssh_keys: vec![KEY.into()],
+            network: Network::None,
+        }
+    }
+
+    #[test]
+    fn a_sealed_request_opens_only_with_its_own_hash() {
+        let (bytes, hash) = request().seal().expect("seals");
+        assert!(bytes.starts_with(b"{\"image\":{\"digest\":\"sha256:0101"));
+        assert_eq!(MachineRequest::open(&bytes, hash).expect("opens"), request());
+        let other = MachineRequest::open(&bytes, B256::repeat_byte(1));
+        assert!(matches!(other, Err(BadWorkload::OtherHash { .. })));
+        let spaced = [b" ", bytes.as_slice()].concat();
+        let padded = MachineRequest::open(&spaced, canonical::hash(&spaced));
+        assert!(matches!(padded, Err(BadWorkload::Canonical(_))));
+    }
+
+    #[test]
+    fn keys_with_options_or_line_breaks_are_refused() {
+        let long = format!("{KEY}{}", "x".repeat(5000));
+        let bad = [
+            "",
+            "ssh-ed25519",
+            "command=\"reboot\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGdhcmJhZ2VnYXJiYWdlZ2FyYmFnZWdhcmJhZ2Vn",
+            "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIGdhcmJhZ2VnYXJiYWdlZ2FyYmFnZWdhcmJhZ2Vn",
+            "ssh-ed25519 AAAA\nssh-ed25519 AAAA",
+            "ssh-ed25519 ????",
+            long.as_str(),
+        ];
+        for line in bad {
+            let broken = MachineRequest { ssh_keys: vec![line.into()], ..request() };
+            assert!(broken.check().is_err(), "{line:?} should be refused");
+        }
+        assert!(MachineRequest { ssh_keys: vec![], ..request() }.check().is_err());
+        assert!(MachineRequest { ssh_keys: vec![KEY.into(); 33], ..request() }.check().is_err());
+    }
+
+    #[test]
+    fn image_names_cannot_leave_a_folder_or_hide() {
+        for name in ["", "../etc", "a b", "/abs", "x\u{1b}", "-rf"] {
+            let image = ImageRef { name: name.into(), ..request().image };
+            assert!(MachineRequest { image, ..request() }.check().is_err(), "{name:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn nobody_gets_more_than_agreed() {
+        let agreed = request().resources;
+        assert!(request().within(&agreed).is_ok());
+        let mut greedy = request();
+        greedy.resources.memory = MiB(513);
+        let error = greedy.within(&agreed).expect_err("too big").to_string();
+        assert_eq!(error, "it asks for 1 vCPU, 513 MiB, 4 GiB disk; the agreement gives 1 vCPU, 512 MiB, 4 GiB disk");
+    }
+}

@@ -1,0 +1,105 @@
+//! Agreements: what a lease or a job does at each call, and what money moves, exactly as the contract decides it.
+//!
+//! [`Lease`] and [`Job`] are synchronous: a call with its caller and the chain's time goes in, the [`Effect`]s come out,
+//! or a [`Denied`] and nothing has changed. Disputes are not here yet; they will be a state of [`Job`].
+
+mod clock;
+mod job;
+mod lease;
+mod money;
+#[cfg(test)]
+mod tests;
+
+pub use clock::{Rules, Uptime};
+pub use job::{Job, JobCall, JobEnd, JobState, JobTerms};
+pub use lease::{Lease, LeaseCall, LeaseEnd, LeaseState, LeaseTerms};
+pub use money::{Effect, Held, Party, Pot};
+
+use sublet_base::{Amount, Seconds, UnixTime};
+use thiserror::Error;
+
+/// Who calls, as far as an agreement distinguishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// Who pays.
+    Renter,
+    /// Who is paid.
+    Provider,
+    /// Anybody else.
+    Stranger,
+}
+
+/// When a call happens: the block's time and the provider's uptime record at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The block's timestamp.
+    pub now: UnixTime,
+    /// The provider's record before the call.
+    pub uptime: Uptime,
+}
+
+/// Why a call is refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Denied {
+    /// The agreement's state does not know this call.
+    #[error("the agreement is {0}, which does not allow this call")]
+    State(&'static str),
+    /// Only the other party, or one of the parties, may do it.
+    #[error("this call is not for {0:?}")]
+    Caller(Caller),
+    /// The stage's time is over.
+    #[error("too late: the deadline was {0}")]
+    TooLate(UnixTime),
+    /// The stage's time is not over yet.
+    #[error("too early: possible from {0}")]
+    TooEarly(UnixTime),
+    /// The lease would be longer than the offer allows.
+    #[error("it would last {total} s; the offer allows {max}")]
+    TooLong {
+        /// With the top-up.
+        total: u64,
+        /// The offer's.
+        max: Seconds,
+    },
+    /// A number that must not be zero is.
+    #[error("zero {0}")]
+    Zero(&'static str),
+    /// Notice was given before.
+    #[error("notice was already given at {0}")]
+    AlreadyNoticed(UnixTime),
+    /// The accepted result is not the submitted one.
+    #[error("the result differs from the submitted one")]
+    OtherResult,
+    /// The cost is more than the escrow or the declared cost.
+    #[error("the cost {cost} exceeds {max}")]
+    CostTooHigh {
+        /// Asked.
+        cost: Amount,
+        /// The most.
+        max: Amount,
+    },
+    /// Only the provider itself may take less than it declared.
+    #[error("the cost {cost} is below {min}, which only the provider itself may settle for")]
+    CostTooLow {
+        /// Asked.
+        cost: Amount,
+        /// The least.
+        min: Amount,
+    },
+    /// Exact results are disputed, not refused.
+    #[error("a result of class exact cannot be refused")]
+    NotRefusable,
+}
+
+/// Refuses everybody but `allowed`.
+fn only(allowed: Caller, caller: Caller) -> Result<(), Denied> {
+    if caller == allowed { Ok(()) } else { Err(Denied::Caller(caller)) }
+}
+
+fn not_after(deadline: UnixTime, now: UnixTime) -> Result<(), Denied> {
+    if now <= deadline { Ok(()) } else { Err(Denied::TooLate(deadline)) }
+}
+
+fn after(deadline: UnixTime, now: UnixTime) -> Result<(), Denied> {
+    if now > deadline { Ok(()) } else { Err(Denied::TooEarly(deadline.plus(Seconds(1)))) }
+}
