@@ -76,6 +76,8 @@ pub enum OrderState {
         offer: B256,
         /// The lease's or job's number on chain.
         agreement: u64,
+        /// The transaction that opened it.
+        transaction: B256,
     },
     /// Taken back by its renter.
     Cancelled,

@@ -149,7 +149,7 @@ async fn the_book_survives_and_keeps_the_order_of_arrival() -> Outcome {
     assert!(matches!(twice, Err(StoreError::Conflict { .. })), "an order is opened once");
     let (offers, orders) = book.expire(UnixTime(106)).await?;
     assert_eq!((offers.len(), orders), (2, vec![B256::repeat_byte(5)]), "the one being opened is left alone");
-    let filled = OrderState::Filled { offer: B256::repeat_byte(9), agreement: 12 };
+    let filled = OrderState::Filled { offer: B256::repeat_byte(9), agreement: 12, transaction: B256::repeat_byte(3) };
     book.move_order(B256::repeat_byte(3), &opening, &filled).await?;
     assert_eq!(book.order(B256::repeat_byte(3)).await?.map(|o| o.state), Some(filled));
     assert_eq!(book.live_orders().await?.len(), 1);

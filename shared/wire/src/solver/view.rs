@@ -1,7 +1,7 @@
 //! What the solver answers.
 
 use serde::{Deserialize, Serialize};
-use sublet_base::{Address, Amount, B256, Price, UnixTime};
+use sublet_base::{Address, Amount, B256, Price};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Kind, Offer, Order};
@@ -142,9 +142,6 @@ pub struct OrderView {
     pub hash: B256,
     /// The document; its signature stays with the solver.
     pub order: Order,
-    /// When it came, seconds since 1970.
-    #[schema(value_type = u64)]
-    pub received_at: UnixTime,
     /// Where it is.
     #[serde(flatten)]
     pub state: OrderState,
