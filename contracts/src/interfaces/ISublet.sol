@@ -23,7 +23,7 @@ import {
 /// holds its own money. Times are seconds, amounts token units. `offerHash` and `orderHash` are always the EIP-712
 /// digests that were signed (domain "Sublet", "1", chain id, this contract).
 interface ISublet {
-    // ------------------------------------------------------------------ accounts
+    // Accounts
 
     /// @notice `payer` put `amount` into the free balance of `account`.
     event Deposited(address indexed account, address indexed payer, uint128 amount);
@@ -51,7 +51,7 @@ interface ISublet {
     /// @notice The one ERC-20 all amounts are in.
     function token() external view returns (address);
 
-    // ------------------------------------------------------------------ guardian
+    // Guardian
 
     event OpenPaused(bool paused);
     event GuardianRenounced(address guardian);
@@ -66,7 +66,7 @@ interface ISublet {
     function guardian() external view returns (address);
     function openPaused() external view returns (bool);
 
-    // ------------------------------------------------------------------ providers
+    // Providers
 
     event ProviderRegistered(address indexed provider, bytes32 peerKey, string info);
     event ProviderOnline(address indexed provider, bool online);
@@ -95,7 +95,7 @@ interface ISublet {
     function FAULT_AFTER() external view returns (uint40);
     function MAX_INFO() external view returns (uint256);
 
-    // ------------------------------------------------------------------ offers and orders
+    // Offers and orders
 
     event OfferCancelled(address indexed provider, bytes32 indexed offerHash);
     event EpochBumped(address indexed provider, uint64 epoch);
@@ -164,7 +164,7 @@ interface ISublet {
     /// @notice The digest to sign.
     function hashAcceptance(Acceptance calldata acceptance) external view returns (bytes32);
 
-    // ------------------------------------------------------------------ all agreements
+    // All agreements
 
     /// @notice The fee of the agreement went to the account that opened it.
     event SolverPaid(uint64 indexed id, address indexed solver, uint128 amount);
@@ -173,7 +173,7 @@ interface ISublet {
     error AgreementTooLate(uint64 id, uint256 deadline);
     error AgreementTooEarly(uint64 id, uint256 notBefore);
 
-    // ------------------------------------------------------------------ leases
+    // Leases
 
     /// @notice `escrow`, `pledge` and `solverFee` were locked. `solver` is the caller of `open`.
     event LeaseOpened(
@@ -239,7 +239,7 @@ interface ISublet {
     function faultLease(uint64 id) external;
     function lease(uint64 id) external view returns (LeaseView memory);
 
-    // ------------------------------------------------------------------ jobs
+    // Jobs
 
     /// @notice `escrow`, `pledge` and `solverFee` were locked. `solver` is the caller of `open`.
     event JobOpened(

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+pragma solidity 0.8.37;
+
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+
+import {Acceptance, Offer, Order, Resources} from "../Types.sol";
+import {ISublet} from "../interfaces/ISublet.sol";
+
+/// @notice What was signed, by whom, and what of it was taken back.
+abstract contract Documents is ISublet, EIP712 {
+    bytes32 internal constant RESOURCES_TYPEHASH =
+        keccak256("Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)");
+    bytes32 internal constant OFFER_TYPEHASH = keccak256(
+        "Offer(address provider,uint8 kind,Resources resources,uint128 price,uint32 pledgeBps,uint32 capacity,uint32 minDuration,uint32 maxDuration,uint32 startWithin,uint32 notice,uint32 minCharge,uint64 mediatorSet,uint32 maxChallengeWindow,uint64 validUntil,uint64 epoch)Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)"
+    );
+    bytes32 internal constant ORDER_TYPEHASH = keccak256(
+        "Order(address renter,uint8 kind,Resources resources,uint128 maxPrice,uint32 duration,bytes32 workload,bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,address provider,address solver,uint128 solverFee,uint64 validUntil,uint256 nonce)Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)"
+    );
+    bytes32 internal constant ACCEPTANCE_TYPEHASH = keccak256("Acceptance(uint64 job,bytes32 resultHash,uint128 cost)");
+
+    mapping(address provider => mapping(bytes32 offerHash => bool)) private _cancelled;
+    mapping(address renter => mapping(uint256 word => uint256 bits)) private _nonces;
+
+    constructor() EIP712("Sublet", "1") {}
+
+    /// @inheritdoc ISublet
+    function cancelOffer(bytes32 offerHash) external {
+        _cancelled[msg.sender][offerHash] = true;
+        emit OfferCancelled(msg.sender, offerHash);
+    }
+
+    /// @inheritdoc ISublet
+    function cancelOrder(uint256 nonce) external {
+        _useNonce(msg.sender, nonce);
+        emit OrderCancelled(msg.sender, nonce);
+    }
+
+    /// @inheritdoc ISublet
+    function isOfferCancelled(address provider, bytes32 offerHash) public view returns (bool) {
+        return _cancelled[provider][offerHash];
+    }
+
+    /// @inheritdoc ISublet
+    function isNonceUsed(address renter, uint256 nonce) external view returns (bool) {
+        return _nonces[renter][nonce >> 8] & (1 << (nonce & 0xff)) != 0;
+    }
+
+    /// @inheritdoc ISublet
+    function hashOffer(Offer calldata o) public view returns (bytes32) {
+        bytes memory head = abi.encode(
+            OFFER_TYPEHASH, o.provider, o.kind, _hashResources(o.resources), o.price, o.pledgeBps, o.capacity
+        );
+        bytes memory tail = abi.encode(
+            o.minDuration,
+            o.maxDuration,
+            o.startWithin,
+            o.notice,
+            o.minCharge,
+            o.mediatorSet,
+            o.maxChallengeWindow,
+            o.validUntil,
+            o.epoch
+        );
+        return _hashTypedDataV4(keccak256(bytes.concat(head, tail)));
+    }
+
+    /// @inheritdoc ISublet
+    function hashOrder(Order calldata o) public view returns (bytes32) {
+        bytes memory head = abi.encode(
+            ORDER_TYPEHASH, o.renter, o.kind, _hashResources(o.resources), o.maxPrice, o.duration, o.workload, o.peerKey
+        );
+        bytes memory tail = abi.encode(
+            o.class, o.mediatorSet, o.challengeWindow, o.provider, o.solver, o.solverFee, o.validUntil, o.nonce
+        );
+        return _hashTypedDataV4(keccak256(bytes.concat(head, tail)));
+    }
+
+    /// @inheritdoc ISublet
+    function hashAcceptance(Acceptance calldata a) external view returns (bytes32) {
+        return _hashAcceptance(a.job, a.resultHash, a.cost);
+    }
+
+    function _hashAcceptance(uint64 id, bytes32 resultHash, uint128 cost) internal view returns (bytes32) {
+        return _hashTypedDataV4(keccak256(abi.encode(ACCEPTANCE_TYPEHASH, id, resultHash, cost)));
+    }
+
+    function _useNonce(address renter, uint256 nonce) internal {
+        uint256 bit = 1 << (nonce & 0xff);
+        uint256 word = _nonces[renter][nonce >> 8];
+        if (word & bit != 0) revert OrderNonceUsed(renter, nonce);
+        _nonces[renter][nonce >> 8] = word | bit;
+    }
+
+    /// A key's signature first, so that a plain account keeps signing after it delegated to code (EIP-7702).
+    function _isSignedBy(address signer, bytes32 digest, bytes calldata signature) internal view returns (bool) {
+        (address recovered, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
+        if (failure == ECDSA.RecoverError.NoError && recovered == signer) return true;
+        return signer.code.length != 0 && SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature);
+    }
+
+    function _hashResources(Resources calldata r) private pure returns (bytes32) {
+        return keccak256(abi.encode(RESOURCES_TYPEHASH, r));
+    }
+}
