@@ -1,1 +1,34 @@
-//! Placeholder until its slice lands.
+//! The chain: the only package that sees alloy's providers and the contracts' bindings.
+//!
+//! - [`Ledger`]: everything the network's roles ask of the chain, in our types; [`EvmLedger`] answers over JSON-RPC;
+//! - [`Follower`]: the contract's events in order, from a stored cursor;
+//! - transactions: [`Ledger::submit`] with a [`TxKey`] gives a definite answer and survives a crash ([`TxJournal`]);
+//! - [`Refusal`]: the contract's errors as sentences;
+//! - [`Wallet`], [`Keystore`]: keys in memory and in encrypted files;
+//! - [`LocalAnvil`], [`deploy()`], [`Faucet`]: a chain of one's own.
+
+mod agreement;
+mod bindings;
+mod call;
+mod convert;
+mod event;
+mod evm;
+mod follower;
+mod ledger;
+mod node;
+mod refusal;
+mod sender;
+mod tx_journal;
+mod wallet;
+
+pub use agreement::{JobEnd, JobRecord, JobState, LeaseEnd, LeaseRecord, LeaseState, ProviderRecord};
+pub use call::Call;
+pub use event::{Event, JobOpened, LeaseOpened, Located, Split};
+pub use evm::{EvmLedger, EvmOptions, SendAs};
+pub use follower::{Batch, FollowError, FollowOptions, Follower, Reach};
+pub use ledger::{Depth, Landed, Ledger, Rules};
+pub use node::{BlockRef, Head, ReadError};
+pub use refusal::Refusal;
+pub use sender::{SenderOptions, SubmitError, TxKey};
+pub use tx_journal::{Attempt, DirTxJournal, Outcome, TxId, TxJournal, TxJournalError, TxRecord};
+pub use wallet::{InvalidKey, SignError, Wallet};

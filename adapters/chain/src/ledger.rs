@@ -1,0 +1,119 @@
+//! The ledger as services see it: what the chain knows, what happened, and what to do about it.
+
+use async_trait::async_trait;
+use sublet_base::{Address, Amount, B256, JobId, LeaseId, Seconds, U256};
+use sublet_market::Domain;
+
+use crate::agreement::{JobRecord, LeaseRecord, ProviderRecord};
+use crate::call::Call;
+use crate::event::{Event, Located};
+use crate::node::{BlockRef, Head, ReadError};
+use crate::refusal::Refusal;
+use crate::sender::{SubmitError, TxKey};
+
+/// A transaction that was mined and went through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// Its hash.
+    pub tx: B256,
+    /// Its block.
+    pub block: BlockRef,
+    /// Gas it used.
+    pub gas_used: u64,
+    /// What the gas cost, wei.
+    pub fee: U256,
+    /// What it made happen, in order.
+    pub events: Vec<Event>,
+}
+
+impl Landed {
+    /// Number of the agreement this transaction opened, if it opened one.
+    #[must_use]
+    pub fn opened(&self) -> Option<u64> {
+        self.events.iter().find_map(|event| match event {
+            Event::LeaseOpened(opened) => Some(opened.id.0),
+            Event::JobOpened(opened) => Some(opened.id.0),
+            _ => None,
+        })
+    }
+}
+
+/// Constants of the deployed contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest time one beat vouches for; also how fresh a beat must be to open.
+    pub max_gap: Seconds,
+    /// Silence after which anyone may fault a provider's leases.
+    pub fault_after: Seconds,
+}
+
+/// How deep a block must lie before its events are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// At once. For chains whose blocks are never replaced, such as a local one.
+    Latest,
+    /// With this many blocks on top.
+    Confirmations(u64),
+    /// As deep as the chain calls safe.
+    Safe,
+    /// As deep as the chain calls final.
+    Finalized,
+}
+
+/// Everything the network's roles ask of the chain. Money is in token units, time is the chain's.
+#[async_trait]
+pub trait Ledger: Send + Sync + std::fmt::Debug {
+    /// The account that signs, if this ledger has one.
+    fn account(&self) -> Option<Address>;
+    /// Where documents must be signed for to count here.
+    fn domain(&self) -> Domain;
+    /// The ERC-20 all amounts are in.
+    fn token(&self) -> Address;
+    /// Constants of the contract.
+    fn rules(&self) -> Rules;
+
+    /// The newest block and its time.
+    async fn head(&self) -> Result<Head, ReadError>;
+    /// The newest block at least this deep; `None` while the chain has none.
+    async fn head_at(&self, depth: Depth) -> Result<Option<BlockRef>, ReadError>;
+    /// The block with this number; `None` above the head.
+    async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError>;
+    /// Events of the blocks `from` to `to`, both included, in order.
+    async fn events(&self, from: u64, to: u64) -> Result<Vec<Located>, ReadError>;
+
+    /// Wei of the chain's own coin, which pays for gas.
+    async fn gas_balance(&self, account: Address) -> Result<U256, ReadError>;
+    /// Tokens in the account's wallet, outside the contract.
+    async fn token_balance(&self, account: Address) -> Result<Amount, ReadError>;
+    /// Tokens the contract may take from the account's wallet.
+    async fn allowance(&self, account: Address) -> Result<Amount, ReadError>;
+    /// Free balance inside the contract.
+    async fn free_of(&self, account: Address) -> Result<Amount, ReadError>;
+    /// A provider; `None` if the account never registered.
+    async fn provider(&self, account: Address) -> Result<Option<ProviderRecord>, ReadError>;
+    /// Credited seconds of uptime now.
+    async fn uptime_of(&self, provider: Address) -> Result<u64, ReadError>;
+    /// A lease; `None` if there is no such lease.
+    async fn lease(&self, id: LeaseId) -> Result<Option<LeaseRecord>, ReadError>;
+    /// A job; `None` if there is no such job.
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, ReadError>;
+    /// Agreements of an offer that are open now, by the offer's digest.
+    async fn open_count(&self, offer: B256) -> Result<u32, ReadError>;
+    /// Agreements ever opened; the newest has this number.
+    async fn agreement_count(&self) -> Result<u64, ReadError>;
+    /// Whether the provider took this offer back.
+    async fn is_offer_cancelled(&self, provider: Address, offer: B256) -> Result<bool, ReadError>;
+    /// Whether the renter's order number is filled or cancelled.
+    async fn is_nonce_used(&self, renter: Address, nonce: U256) -> Result<bool, ReadError>;
+    /// Whether new agreements are paused.
+    async fn is_open_paused(&self) -> Result<bool, ReadError>;
+
+    /// Asks whether a call would go through now, without sending it. `Ok(Err(_))` says why not.
+    async fn check(&self, call: &Call) -> Result<Result<(), Refusal>, ReadError>;
+    /// Sends a call and waits for a definite answer. Again with the same key: the same transaction, never a second.
+    async fn submit(&self, key: &TxKey, call: &Call) -> Result<Landed, SubmitError>;
+    /// What became of the transaction sent under this key; `None` if none was ever signed. Waits like `submit`.
+    async fn find(&self, key: &TxKey) -> Result<Option<Landed>, SubmitError>;
+    /// Forgets a lasting key, once the caller has recorded the answer itself.
+    async fn forget(&self, key: &TxKey) -> Result<(), SubmitError>;
+}

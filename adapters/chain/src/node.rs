@@ -1,0 +1,297 @@
+//! One JSON-RPC node over http: standard methods only, every failure sorted by what it means.
+
+use std::time::Duration;
+
+use alloy::consensus::BlockHeader;
+use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::rpc::json_rpc::{ErrorPayload, RpcError};
+use alloy::network::TransactionBuilder;
+use alloy::primitives::Bytes;
+use alloy::providers::{Provider, ProviderBuilder, RootProvider};
+use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
+use alloy::sol_types::SolCall;
+use alloy::transports::TransportError;
+use sublet_base::{Address, B256, U256, UnixTime};
+use thiserror::Error;
+
+use crate::refusal::Refusal;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A question to the chain that got no usable answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The node does not answer; trying again later may help.
+    #[error("the chain does not answer (could not {doing}); is the node running?")]
+    Unreachable {
+        /// The question.
+        doing: &'static str,
+        /// What the connection said.
+        #[source]
+        source: TransportError,
+    },
+    /// The node answered with an error of its own.
+    #[error("the node could not {doing}: {message}")]
+    Node {
+        /// The question.
+        doing: &'static str,
+        /// JSON-RPC error code.
+        code: i64,
+        /// The node's words, shortened.
+        message: String,
+    },
+    /// The contract refuses.
+    #[error("the contract refuses to {doing}")]
+    Refused {
+        /// The question.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: Refusal,
+    },
+    /// The answer is not what was asked for.
+    #[error("the node's answer makes no sense (could not {doing}): {problem}")]
+    Nonsense {
+        /// The question.
+        doing: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no contract at the address: another chain, or not deployed.
+    #[error("no contract at {address} on chain {chain_id}: is this the right chain, and is Sublet deployed there?")]
+    NoContract {
+        /// Where it should be.
+        address: Address,
+        /// The chain's id.
+        chain_id: u64,
+    },
+    /// Text that is no http address.
+    #[error("`{url}` is not an http address of a chain node")]
+    BadUrl {
+        /// The text.
+        url: String,
+    },
+    /// The http client cannot be set up.
+    #[error("cannot set up the http client")]
+    Client(#[source] reqwest::Error),
+}
+
+impl ReadError {
+    /// True if the same question may be answered later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Node { .. } | Self::Nonsense { .. })
+    }
+}
+
+/// A block by number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BlockRef {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+}
+
+/// The newest block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which block.
+    pub block: BlockRef,
+    /// Its time, which is the contract's clock.
+    pub time: UnixTime,
+}
+
+/// Why a call would not go through.
+pub(crate) enum Estimate {
+    Gas(u64),
+    Refused(Refusal),
+    NoFunds,
+}
+
+/// What the node said to a signed transaction.
+pub(crate) enum Handed {
+    /// It has it, or had it already.
+    Taken,
+    /// Its number is used up: this or another transaction with the number has been mined.
+    NonceUsed,
+    /// Another transaction with this number waits.
+    NonceContested,
+    /// The account cannot pay for the gas.
+    NoFunds,
+    /// It cannot ever be mined; nothing was sent.
+    Invalid(String),
+}
+
+/// A node and the identity of its chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    provider: RootProvider,
+    pub(crate) chain_id: u64,
+    /// Hash of block 0: tells a local chain from the one it replaced.
+    pub(crate) genesis: B256,
+}
+
+impl Node {
+    pub(crate) async fn connect(url: &str) -> Result<Self, ReadError> {
+        let bad = || ReadError::BadUrl { url: url.chars().take(200).collect() };
+        let parsed: reqwest::Url = url.parse().map_err(|_| bad())?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(bad());
+        }
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .no_proxy()
+            .build()
+            .map_err(ReadError::Client)?;
+        let provider: RootProvider =
+            ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, parsed);
+        let chain_id = provider.get_chain_id().await.map_err(sort("ask for the chain's id"))?;
+        let mut node = Self { provider, chain_id, genesis: B256::ZERO };
+        node.genesis = match node.block(BlockNumberOrTag::Number(0)).await? {
+            Some(head) => head.block.hash,
+            None => return Err(nonsense("read the first block", "there is none")),
+        };
+        Ok(node)
+    }
+
+    pub(crate) async fn block(&self, at: BlockNumberOrTag) -> Result<Option<Head>, ReadError> {
+        let block = self.provider.get_block_by_number(at).await.map_err(sort("read a block"))?;
+        Ok(block.map(|block| Head {
+            block: BlockRef { number: block.header.number(), hash: block.header.hash },
+            time: UnixTime(block.header.timestamp()),
+        }))
+    }
+
+    pub(crate) async fn head(&self) -> Result<Head, ReadError> {
+        self.block(BlockNumberOrTag::Latest).await?.ok_or_else(|| nonsense("read the newest block", "there is none"))
+    }
+
+    pub(crate) async fn has_code(&self, address: Address) -> Result<bool, ReadError> {
+        Ok(!self.provider.get_code_at(address).await.map_err(sort("look for the contract"))?.is_empty())
+    }
+
+    pub(crate) async fn balance(&self, account: Address) -> Result<U256, ReadError> {
+        self.provider.get_balance(account).await.map_err(sort("read a balance"))
+    }
+
+    /// Transactions mined (`Latest`) or known (`Pending`) from the account: its next nonce.
+    pub(crate) async fn nonce(&self, account: Address, at: BlockNumberOrTag) -> Result<u64, ReadError> {
+        let count = self.provider.get_transaction_count(account).block_id(BlockId::Number(at));
+        count.await.map_err(sort("read the account's transaction number"))
+    }
+
+    /// Calls a view.
+    pub(crate) async fn view<C: SolCall>(
+        &self,
+        to: Address,
+        call: &C,
+        doing: &'static str,
+    ) -> Result<C::Return, ReadError> {
+        let request = TransactionRequest::default().with_to(to).with_input(call.abi_encode());
+        let data = self.provider.call(request).await.map_err(sort(doing))?;
+        C::abi_decode_returns(&data).map_err(|error| nonsense(doing, &error.to_string()))
+    }
+
+    /// Runs a call without sending it; `Err(Refused)` says why the contract would not have it.
+    pub(crate) async fn simulate(
+        &self,
+        request: TransactionRequest,
+        at: BlockNumberOrTag,
+        doing: &'static str,
+    ) -> Result<Bytes, ReadError> {
+        self.provider.call(request).block(BlockId::Number(at)).await.map_err(sort(doing))
+    }
+
+    pub(crate) async fn estimate(&self, request: TransactionRequest) -> Result<Estimate, ReadError> {
+        match self.provider.estimate_gas(request).await {
+            Ok(gas) => Ok(Estimate::Gas(gas)),
+            Err(RpcError::ErrorResp(payload)) => match revert(&payload) {
+                Some(refusal) => Ok(Estimate::Refused(refusal)),
+                None if no_funds(&payload.message) => Ok(Estimate::NoFunds),
+                None => Err(node_error("estimate the gas", &payload)),
+            },
+            Err(other) => Err(sort("estimate the gas")(other)),
+        }
+    }
+
+    /// Highest fee and tip to offer, wei per gas.
+    pub(crate) async fn fees(&self) -> Result<(u128, u128), ReadError> {
+        let fees = self.provider.estimate_eip1559_fees().await.map_err(sort("ask for the gas price"))?;
+        Ok((fees.max_fee_per_gas, fees.max_priority_fee_per_gas))
+    }
+
+    /// `Err` means nobody knows whether the node has it.
+    pub(crate) async fn hand_over(&self, raw: &[u8]) -> Result<Handed, ReadError> {
+        let payload = match self.provider.send_raw_transaction(raw).await {
+            Ok(_) => return Ok(Handed::Taken),
+            Err(RpcError::ErrorResp(payload)) => payload,
+            Err(other) => return Err(sort("send a transaction")(other)),
+        };
+        let message = payload.message.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if says(&["already known", "already imported", "known transaction"]) {
+            Ok(Handed::Taken)
+        } else if says(&["nonce too low", "nonce is too low"]) {
+            Ok(Handed::NonceUsed)
+        } else if says(&["replacement transaction underpriced", "transaction underpriced: replacement"]) {
+            Ok(Handed::NonceContested)
+        } else if no_funds(&message) {
+            Ok(Handed::NoFunds)
+        } else if says(&["exceeds block gas limit", "intrinsic gas too", "invalid sender", "max initcode size"]) {
+            Ok(Handed::Invalid(shorten(&payload.message)))
+        } else {
+            Err(node_error("send a transaction", &payload))
+        }
+    }
+
+    pub(crate) async fn receipt(&self, tx: B256) -> Result<Option<TransactionReceipt>, ReadError> {
+        self.provider.get_transaction_receipt(tx).await.map_err(sort("look for a transaction"))
+    }
+
+    /// Events of `contract` in the blocks `from` to `to`, both included, in order.
+    pub(crate) async fn logs(&self, contract: Address, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
+        let filter = Filter::new().address(contract).from_block(from).to_block(to);
+        self.provider.get_logs(&filter).await.map_err(sort("read events"))
+    }
+}
+
+fn no_funds(message: &str) -> bool {
+    message.to_lowercase().contains("insufficient funds")
+}
+
+/// The revert's data, which nodes put in different places; an execution error without data is a revert without reason.
+fn revert(payload: &ErrorPayload) -> Option<Refusal> {
+    match payload.as_revert_data() {
+        Some(data) => Some(Refusal::from_revert(&data)),
+        None if payload.message.to_lowercase().contains("revert") => Some(Refusal::from_revert(&[])),
+        None => None,
+    }
+}
+
+fn node_error(doing: &'static str, payload: &ErrorPayload) -> ReadError {
+    ReadError::Node { doing, code: payload.code, message: shorten(&payload.message) }
+}
+
+/// A stranger's words, short and without control characters.
+fn shorten(message: &str) -> String {
+    message.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+pub(crate) fn nonsense(doing: &'static str, problem: &str) -> ReadError {
+    ReadError::Nonsense { doing, problem: shorten(problem) }
+}
+
+fn sort(doing: &'static str) -> impl Fn(TransportError) -> ReadError {
+    move |error| match error {
+        RpcError::ErrorResp(payload) => match revert(&payload) {
+            Some(source) => ReadError::Refused { doing, source },
+            None => node_error(doing, &payload),
+        },
+        RpcError::DeserError { err, .. } => nonsense(doing, &err.to_string()),
+        source => ReadError::Unreachable { doing, source },
+    }
+}

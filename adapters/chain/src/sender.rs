@@ -1,0 +1,493 @@
+//! Sends transactions and gives a definite answer: mined and good, mined and refused, or not known yet. It never guesses.
+//!
+//! ```text
+//! estimate ──refused──▶ nothing was sent
+//!    │ gas
+//! nonce, sign ──▶ journal ──▶ send ──▶ look for the receipt ──▶ landed | reverted | replaced
+//!                                ▲            │ silence
+//!                                └─ again, or with a better fee (journaled first)
+//! ```
+//! One sender owns an account's nonces. Each transaction has the caller's key: calling again with the same key after a
+//! crash continues with the transaction that was signed then, instead of signing another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::consensus::TxEip1559;
+use alloy::eips::BlockNumberOrTag;
+use alloy::network::TransactionBuilder;
+use alloy::primitives::{Bytes, TxKind};
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use sublet_base::{Address, B256, U256};
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use crate::node::{Estimate, Handed, Node, ReadError};
+use crate::refusal::Refusal;
+use crate::tx_journal::{Attempt, Outcome, TxId, TxJournal, TxJournalError, TxRecord};
+use crate::wallet::{SignError, Wallet};
+
+/// How patient and how generous a sender is.
+#[derive(Clone, Debug)]
+pub struct SenderOptions {
+    /// Blocks on top of a transaction's before it counts as mined. 0 where blocks are never replaced.
+    pub confirmations: u64,
+    /// Pause between looks for a receipt, at first; grows to eight times this.
+    pub poll: Duration,
+    /// Silence after which a transaction is sent again, with a better fee if the market asks for one.
+    pub resend_after: Duration,
+    /// Time after which a call answers [`SubmitError::Unknown`]; the transaction stays in the journal.
+    pub patience: Duration,
+    /// Most that is ever offered, wei per gas.
+    pub max_fee: u128,
+}
+
+impl Default for SenderOptions {
+    fn default() -> Self {
+        Self {
+            confirmations: 0,
+            poll: Duration::from_millis(50),
+            resend_after: Duration::from_secs(15),
+            patience: Duration::from_secs(120),
+            max_fee: 1_000_000_000_000,
+        }
+    }
+}
+
+/// The caller's name for one effect on chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxKey {
+    name: String,
+    keep: bool,
+}
+
+impl TxKey {
+    /// Remembered until [`crate::Ledger::forget`], so that submitting again after a crash returns the first answer.
+    #[must_use]
+    pub fn lasting(name: impl Into<String>) -> Self {
+        Self { name: name.into(), keep: true }
+    }
+
+    /// Forgotten once the answer is known, for effects that may as well happen twice, such as a beat.
+    #[must_use]
+    pub fn passing(name: impl Into<String>) -> Self {
+        Self { name: name.into(), keep: false }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Why a transaction did not, or not yet, land.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The contract would refuse it. Nothing was sent, nothing was paid.
+    #[error("the contract refuses")]
+    Refused(#[source] Refusal),
+    /// It was mined and the contract refused it: it changed nothing but cost its gas. Final.
+    #[error("transaction {tx} was refused by the contract")]
+    Reverted {
+        /// The transaction.
+        tx: B256,
+        /// Why, if the node can still tell.
+        #[source]
+        refusal: Option<Refusal>,
+    },
+    /// Another program used the same account: this transaction can never be mined. Final.
+    #[error("another transaction of {account} took number {nonce}: is another program using this account?")]
+    Replaced {
+        /// The account.
+        account: Address,
+        /// The number.
+        nonce: u64,
+    },
+    /// Sent, perhaps mined, not known. Submit again with the same key to go on waiting; it is never sent twice.
+    #[error("it is not known yet whether transaction {tx} was mined; ask again")]
+    Unknown {
+        /// The newest attempt.
+        tx: B256,
+        /// The last failure while looking, if there was one.
+        #[source]
+        last: Option<ReadError>,
+    },
+    /// The account cannot pay for the gas. Nothing was sent.
+    #[error("{account} has {balance} wei, too little to pay for gas")]
+    NoGas {
+        /// The account.
+        account: Address,
+        /// Its balance.
+        balance: U256,
+    },
+    /// No node would mine it. Nothing was sent.
+    #[error("the node does not take the transaction: {0}")]
+    Invalid(String),
+    /// The chain could not be asked. Nothing was sent.
+    #[error("nothing was sent")]
+    NotSent(#[source] ReadError),
+    /// The key was used for something else before.
+    #[error("the key `{0}` already stands for another transaction")]
+    KeyTaken(String),
+    /// The journal failed. If it failed before sending, nothing was sent.
+    #[error("the transaction journal failed")]
+    Journal(#[from] TxJournalError),
+    /// The key could not sign. Nothing was sent.
+    #[error("nothing was sent")]
+    Sign(#[from] SignError),
+    /// This ledger was opened without an account.
+    #[error("no account to send from")]
+    NoAccount,
+}
+
+impl SubmitError {
+    /// True if the same call may succeed later. False: it is final, or a person has to act first.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unknown { .. } | Self::Journal(_) => true,
+            Self::NotSent(error) => error.is_retryable(),
+            Self::Refused(_)
+            | Self::Reverted { .. }
+            | Self::Replaced { .. }
+            | Self::NoGas { .. }
+            | Self::Invalid(_)
+            | Self::KeyTaken(_)
+            | Self::Sign(_)
+            | Self::NoAccount => false,
+        }
+    }
+
+    /// The contract's reason, if the contract refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::Reverted { refusal: Some(refusal), .. } => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub(crate) struct Payload {
+    pub(crate) to: Option<Address>,
+    pub(crate) value: U256,
+    pub(crate) data: Bytes,
+}
+
+/// The one owner of an account's nonces.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    node: Node,
+    wallet: Wallet,
+    journal: Arc<dyn TxJournal>,
+    options: SenderOptions,
+    /// The next nonce, once known. Held while a transaction is signed, journaled and handed over.
+    next: Mutex<Option<u64>>,
+    turns: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+}
+
+/// What a look at the chain showed.
+enum Seen {
+    Mined(Box<TransactionReceipt>),
+    Waiting,
+    NumberUsed,
+}
+
+impl Sender {
+    pub(crate) fn new(node: Node, wallet: Wallet, journal: Arc<dyn TxJournal>, options: SenderOptions) -> Self {
+        Self { node, wallet, journal, options, next: Mutex::new(None), turns: Mutex::default() }
+    }
+
+    pub(crate) fn wallet(&self) -> &Wallet {
+        &self.wallet
+    }
+
+    fn id(&self, key: &TxKey) -> TxId {
+        TxId { chain: self.node.genesis, account: self.wallet.address(), key: key.name.clone() }
+    }
+
+    /// Sends, or continues what was sent under this key before, and waits for a definite answer.
+    pub(crate) async fn submit(&self, key: &TxKey, payload: Payload) -> Result<TransactionReceipt, SubmitError> {
+        let turn = self.turn(&key.name).await;
+        let _turn = turn.lock().await;
+        let id = self.id(key);
+        let record = match self.journal.load(&id).await? {
+            Some(known) if known.to == payload.to && known.data == payload.data && known.value == payload.value => known,
+            Some(_) => return Err(SubmitError::KeyTaken(id.key)),
+            None => self.send(id, payload).await?,
+        };
+        self.settle(record, key.keep).await
+    }
+
+    /// What is known of a transaction sent earlier; `None` if nothing was ever signed under this key.
+    pub(crate) async fn find(&self, key: &TxKey) -> Result<Option<TransactionReceipt>, SubmitError> {
+        let turn = self.turn(&key.name).await;
+        let _turn = turn.lock().await;
+        match self.journal.load(&self.id(key)).await? {
+            Some(record) => self.settle(record, key.keep).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn forget(&self, key: &TxKey) -> Result<(), SubmitError> {
+        Ok(self.journal.remove(&self.id(key)).await?)
+    }
+
+    /// Sends again whatever was signed and has no outcome, so that no number is missing in front of the next ones.
+    pub(crate) async fn resume(&self) -> Result<usize, SubmitError> {
+        let pending = self.journal.pending(self.node.genesis, self.wallet.address()).await?;
+        let count = pending.len();
+        for record in pending {
+            self.hand_over_again(&record).await;
+        }
+        Ok(count)
+    }
+
+    /// One caller at a time for each key.
+    async fn turn(&self, key: &str) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().await;
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(key.to_owned()).or_default())
+    }
+
+    /// Estimates, signs, journals and hands over a new transaction.
+    async fn send(&self, id: TxId, payload: Payload) -> Result<TxRecord, SubmitError> {
+        let gas = self.gas(&payload).await?;
+        let (max_fee, tip) = self.node.fees().await.map_err(SubmitError::NotSent)?;
+        let mut next = self.next.lock().await;
+        let mut record = TxRecord {
+            id,
+            nonce: 0,
+            to: payload.to,
+            value: payload.value,
+            data: payload.data,
+            gas,
+            attempts: Vec::new(),
+            outcome: None,
+        };
+        loop {
+            record.nonce = match *next {
+                Some(nonce) => nonce,
+                None => self.first_nonce().await?,
+            };
+            record.attempts = vec![self.sign(&record, max_fee.min(self.options.max_fee), tip)?];
+            self.journal.save(&record).await?;
+            let answer = self.node.hand_over(&record.attempts[0].raw).await;
+            match self.taken(&record, answer).await? {
+                true => {
+                    *next = Some(record.nonce + 1);
+                    return Ok(record);
+                }
+                false => *next = None,
+            }
+        }
+    }
+
+    /// True: handed over, or nobody knows. False: the number is taken, try another. Errors undo the journal's entry.
+    async fn taken(&self, record: &TxRecord, answer: Result<Handed, ReadError>) -> Result<bool, SubmitError> {
+        let account = self.wallet.address();
+        match answer {
+            Ok(Handed::Taken) => Ok(true),
+            Err(error) => {
+                debug!(key = %record.id.key, error = %error, "sent without an answer");
+                Ok(true)
+            }
+            Ok(Handed::NonceUsed | Handed::NonceContested) => {
+                warn!(%account, nonce = record.nonce, "the transaction number is taken by another program");
+                // Not sent before under this hash, but only the chain can say that for certain.
+                match self.node.receipt(record.attempts[0].hash).await {
+                    Ok(None) => Ok(false),
+                    Ok(Some(_)) | Err(_) => Ok(true),
+                }
+            }
+            Ok(Handed::NoFunds) => {
+                self.journal.remove(&record.id).await?;
+                Err(self.no_gas().await)
+            }
+            Ok(Handed::Invalid(why)) => {
+                self.journal.remove(&record.id).await?;
+                Err(SubmitError::Invalid(why))
+            }
+        }
+    }
+
+    async fn no_gas(&self) -> SubmitError {
+        let account = self.wallet.address();
+        match self.node.balance(account).await {
+            Ok(balance) => SubmitError::NoGas { account, balance },
+            Err(error) => SubmitError::NotSent(error),
+        }
+    }
+
+    /// The estimate and a quarter more, because state may change before it is mined.
+    async fn gas(&self, payload: &Payload) -> Result<u64, SubmitError> {
+        match self.node.estimate(self.request(payload.to, payload.value, &payload.data)).await {
+            Ok(Estimate::Gas(gas)) => Ok(gas.saturating_add(gas / 4).saturating_add(5_000)),
+            Ok(Estimate::Refused(refusal)) => Err(SubmitError::Refused(refusal)),
+            Ok(Estimate::NoFunds) => Err(self.no_gas().await),
+            Err(error) => Err(SubmitError::NotSent(error)),
+        }
+    }
+
+    fn request(&self, to: Option<Address>, value: U256, data: &Bytes) -> TransactionRequest {
+        let request =
+            TransactionRequest::default().with_from(self.wallet.address()).with_value(value).with_input(data.clone());
+        match to {
+            Some(to) => request.with_to(to),
+            None => request.with_kind(TxKind::Create),
+        }
+    }
+
+    /// After every transaction the node knows and every one the journal knows.
+    async fn first_nonce(&self) -> Result<u64, SubmitError> {
+        let account = self.wallet.address();
+        let chain = self.node.nonce(account, BlockNumberOrTag::Pending).await.map_err(SubmitError::NotSent)?;
+        let ours = self.journal.pending(self.node.genesis, account).await?;
+        Ok(ours.last().map_or(chain, |record| chain.max(record.nonce + 1)))
+    }
+
+    fn sign(&self, record: &TxRecord, max_fee: u128, tip: u128) -> Result<Attempt, SignError> {
+        let tip = tip.min(max_fee);
+        let (hash, raw) = self.wallet.sign_transaction(TxEip1559 {
+            chain_id: self.node.chain_id,
+            nonce: record.nonce,
+            gas_limit: record.gas,
+            max_fee_per_gas: max_fee,
+            max_priority_fee_per_gas: tip,
+            to: record.to.map_or(TxKind::Create, TxKind::Call),
+            value: record.value,
+            access_list: Default::default(),
+            input: record.data.clone(),
+        })?;
+        Ok(Attempt { hash, raw: raw.into(), max_fee, tip })
+    }
+
+    /// Looks until the answer is definite or patience runs out.
+    async fn settle(&self, mut record: TxRecord, keep: bool) -> Result<TransactionReceipt, SubmitError> {
+        let started = Instant::now();
+        let (mut pause, mut pushed, mut used, mut last) = (self.options.poll, Instant::now(), 0, None);
+        loop {
+            match self.look(&record).await {
+                Ok(Seen::Mined(receipt)) => return self.conclude(record, *receipt, keep).await,
+                Ok(Seen::NumberUsed) => {
+                    // A node may know the account's new number before it finds the receipt: ask again to be sure.
+                    used += 1;
+                    if used >= 3 {
+                        return self.replaced(record, keep).await;
+                    }
+                }
+                Ok(Seen::Waiting) => used = 0,
+                Err(error) => last = Some(error),
+            }
+            if started.elapsed() >= self.options.patience {
+                let tx = record.attempts.last().map_or(B256::ZERO, |attempt| attempt.hash);
+                return Err(SubmitError::Unknown { tx, last });
+            }
+            if pushed.elapsed() >= self.options.resend_after {
+                self.push(&mut record).await?;
+                pushed = Instant::now();
+            }
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(self.options.poll * 8);
+        }
+    }
+
+    async fn look(&self, record: &TxRecord) -> Result<Seen, ReadError> {
+        for attempt in record.attempts.iter().rev() {
+            if let Some(receipt) = self.node.receipt(attempt.hash).await? {
+                return self.deep_enough(receipt).await;
+            }
+        }
+        let mined = self.node.nonce(record.id.account, BlockNumberOrTag::Latest).await?;
+        Ok(if mined > record.nonce { Seen::NumberUsed } else { Seen::Waiting })
+    }
+
+    /// A receipt counts once enough blocks are on top of it and its block is still the chain's.
+    async fn deep_enough(&self, receipt: TransactionReceipt) -> Result<Seen, ReadError> {
+        let (Some(number), Some(hash)) = (receipt.block_number, receipt.block_hash) else {
+            return Ok(Seen::Waiting);
+        };
+        if self.options.confirmations > 0 {
+            if self.node.head().await?.block.number < number.saturating_add(self.options.confirmations) {
+                return Ok(Seen::Waiting);
+            }
+            let now = self.node.block(BlockNumberOrTag::Number(number)).await?;
+            if now.is_none_or(|head| head.block.hash != hash) {
+                return Ok(Seen::Waiting);
+            }
+        }
+        Ok(Seen::Mined(Box::new(receipt)))
+    }
+
+    async fn conclude(
+        &self,
+        record: TxRecord,
+        receipt: TransactionReceipt,
+        keep: bool,
+    ) -> Result<TransactionReceipt, SubmitError> {
+        let tx = receipt.transaction_hash;
+        let outcome = if receipt.status() { Outcome::Landed { tx } } else { Outcome::Reverted { tx } };
+        self.remember(&record, outcome, keep).await?;
+        if receipt.status() {
+            return Ok(receipt);
+        }
+        let at = receipt.block_number.map_or(BlockNumberOrTag::Latest, |n| BlockNumberOrTag::Number(n.saturating_sub(1)));
+        let request = self.request(record.to, record.value, &record.data);
+        let refusal = match self.node.simulate(request, at, "ask why a transaction was refused").await {
+            Err(ReadError::Refused { source, .. }) => Some(source),
+            Ok(_) | Err(_) => None,
+        };
+        Err(SubmitError::Reverted { tx, refusal })
+    }
+
+    async fn replaced(&self, record: TxRecord, keep: bool) -> Result<TransactionReceipt, SubmitError> {
+        self.remember(&record, Outcome::Replaced, keep).await?;
+        *self.next.lock().await = None;
+        Err(SubmitError::Replaced { account: record.id.account, nonce: record.nonce })
+    }
+
+    async fn remember(&self, record: &TxRecord, outcome: Outcome, keep: bool) -> Result<(), TxJournalError> {
+        if !keep {
+            return self.journal.remove(&record.id).await;
+        }
+        if record.outcome.as_ref() == Some(&outcome) {
+            return Ok(());
+        }
+        self.journal.save(&TxRecord { outcome: Some(outcome), ..record.clone() }).await
+    }
+
+    /// Sends again what may be missing, from the lowest number on; offers more if the market has moved.
+    async fn push(&self, record: &mut TxRecord) -> Result<(), SubmitError> {
+        for other in self.journal.pending(self.node.genesis, self.wallet.address()).await? {
+            if other.nonce < record.nonce {
+                self.hand_over_again(&other).await;
+            }
+        }
+        if let (Ok((max_fee, tip)), Some(newest)) = (self.node.fees().await, record.attempts.last()) {
+            let raised = newest.max_fee + newest.max_fee / 8 + 1;
+            if max_fee > newest.max_fee && raised.max(max_fee) <= self.options.max_fee {
+                let attempt = self.sign(record, raised.max(max_fee), tip.max(newest.tip + newest.tip / 8 + 1))?;
+                record.attempts.push(attempt);
+                self.journal.save(record).await?;
+            }
+        }
+        self.hand_over_again(record).await;
+        Ok(())
+    }
+
+    /// Whatever the node says, the next look decides.
+    async fn hand_over_again(&self, record: &TxRecord) {
+        if let Some(attempt) = record.attempts.last() {
+            if let Err(error) = self.node.hand_over(&attempt.raw).await {
+                debug!(key = %record.id.key, error = %error, "could not send again");
+            }
+        }
+    }
+}
