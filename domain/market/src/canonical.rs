@@ -155,8 +155,17 @@ mod tests {
         assert!(matches!(to_bytes(&"x".repeat(MAX_DOCUMENT)), Err(CanonicalError::TooLong(_))));
         let deep = (0..20).fold(json!(1), |inner, _| json!([inner]));
         assert!(matches!(to_bytes(&deep), Err(CanonicalError::TooDeep)));
-        for other in [r#"{"b":1,"a":2}"#, r#"{"a": 2,"b":1}"#, r#"{"a":2,"a":2,"b":1}"#, "{\"a\":2,\"b\":1}\n", r#"{"\u0061":2,"b":1}"#] {
-            assert!(matches!(from_bytes::<BTreeMap<String, u32>>(other.as_bytes()), Err(CanonicalError::NotCanonical)), "{other}");
+        for other in [
+            r#"{"b":1,"a":2}"#,
+            r#"{"a": 2,"b":1}"#,
+            r#"{"a":2,"a":2,"b":1}"#,
+            "{\"a\":2,\"b\":1}\n",
+            r#"{"\u0061":2,"b":1}"#,
+        ] {
+            assert!(
+                matches!(from_bytes::<BTreeMap<String, u32>>(other.as_bytes()), Err(CanonicalError::NotCanonical)),
+                "{other}"
+            );
         }
         assert!(from_bytes::<BTreeMap<String, u32>>(br#"{"a":2,"b":1}"#).is_ok());
     }

@@ -217,7 +217,9 @@ impl Order {
         }
         match (self.kind, self.class) {
             (Kind::Lease, Class::Exact) => return Err(InvalidDocument::LeaseWithClass),
-            (Kind::Job, Class::Exact) if self.mediator_set == MediatorSetId(0) => return Err(InvalidDocument::NoMediators),
+            (Kind::Job, Class::Exact) if self.mediator_set == MediatorSetId(0) => {
+                return Err(InvalidDocument::NoMediators);
+            }
             (Kind::Lease | Kind::Job, Class::None) | (Kind::Job, Class::Exact) => {}
         }
         self.most_locked().map_err(|_| InvalidDocument::TooMuchMoney).map(|_| ())
@@ -291,7 +293,13 @@ pub(crate) mod tests {
         Offer {
             provider: Address::repeat_byte(0x11),
             kind: Kind::Job,
-            resources: Resources { vcpus: Vcpus(2), memory: MiB(4096), disk: GiB(20), gpus: 1, traits: Traits(B256::repeat_byte(0xaa)) },
+            resources: Resources {
+                vcpus: Vcpus(2),
+                memory: MiB(4096),
+                disk: GiB(20),
+                gpus: 1,
+                traits: Traits(B256::repeat_byte(0xaa)),
+            },
             price: Price(1_000_000_007),
             pledge_bps: Bps(12_500),
             capacity: 3,

@@ -18,7 +18,8 @@ pub use documents::{Acceptance, InvalidDocument, MAX_PLEDGE_BPS, MAX_STORED, Med
 pub use fit::{Misfit, misfits};
 pub use module::{BadModule, Module, RenderError};
 pub use signed::{
-    InvalidSignature, MAX_SIGNATURE, Signature, SignedAcceptance, SignedOffer, SignedOrder, Unproven, check_key_signature,
+    InvalidSignature, MAX_SIGNATURE, Signature, SignedAcceptance, SignedOffer, SignedOrder, Unproven,
+    check_key_signature,
 };
 pub use terms::{Class, Kind, Resources, Traits, UnknownCode, UnknownWord};
 pub use typed::{Domain, TypedData};

@@ -224,11 +224,14 @@ impl Module {
             let field = format!("argv[{position}]");
             match substitution(argument) {
                 Some(_) if position == 0 => return Err(bad(&field, "the program itself cannot be an input".into())),
-                Some(name) if !self.inputs.contains_key(name) => return Err(bad(&field, format!("uses `{name}`, which is no input"))),
+                Some(name) if !self.inputs.contains_key(name) => {
+                    return Err(bad(&field, format!("uses `{name}`, which is no input")));
+                }
                 Some(_) => {}
                 None => {
                     if let Some(syntax) = text::template_syntax(argument) {
-                        let why = format!("contains `{syntax}`: a substitution is a whole argument, {{{{ inputs.NAME }}}}");
+                        let why =
+                            format!("contains `{syntax}`: a substitution is a whole argument, {{{{ inputs.NAME }}}}");
                         return Err(bad(&field, why));
                     }
                 }
@@ -498,7 +501,9 @@ mod tests {
 
     #[test]
     fn allowed_characters_are_sets_of_ranges() {
-        for (set, yes, no) in [("a-z", "az", "A-"), ("a-z-", "-m", "_"), ("-a", "-a", "b"), ("a-zA-Z0-9 .", "Q 7.", "!")] {
+        for (set, yes, no) in
+            [("a-z", "az", "A-"), ("a-z-", "-m", "_"), ("-a", "-a", "b"), ("a-zA-Z0-9 .", "Q 7.", "!")]
+        {
             assert!(yes.chars().all(|c| in_set(set, c)), "{set:?} should allow {yes:?}");
             assert!(!no.chars().filter(|c| *c != '-').any(|c| in_set(set, c)), "{set:?} should refuse {no:?}");
         }
@@ -511,7 +516,11 @@ mod tests {
             ("name = \"cowsay\"\n", "name = \"../x\"\n", "`name`"),
             ("class = \"none\"", "class = \"none\"\nshell = true", "cannot be read"),
             ("\"{{ inputs.message }}\"", "\"say {{ inputs.message }}\"", "is not used in argv"),
-            ("\"{{ inputs.message }}\"", "\"{{ inputs.message }}\", \"{{ inputs.nope }}\"", "`nope`, which is no input"),
+            (
+                "\"{{ inputs.message }}\"",
+                "\"{{ inputs.message }}\", \"{{ inputs.nope }}\"",
+                "`nope`, which is no input",
+            ),
             ("\"{{ inputs.message }}\"", "\"{{ inputs.message }}\", \"{% x %}\"", "substitution is a whole argument"),
             ("\"/usr/games/cowsay\"", "\"{{ inputs.message }}\"", "cannot be an input"),
             ("default = \"40\"", "default = \"0\"", "default is not within"),

@@ -108,8 +108,7 @@ pub fn check_key_signature(
     if signature.0.len() != 65 || ecdsa.normalize_s().is_some() {
         return Err(Unproven::NotAKey);
     }
-    let signer =
-        ecdsa.recover_address_from_prehash(&document.signing_hash(domain)).map_err(|_| Unproven::NotAKey)?;
+    let signer = ecdsa.recover_address_from_prehash(&document.signing_hash(domain)).map_err(|_| Unproven::NotAKey)?;
     if signer == expected { Ok(()) } else { Err(Unproven::OtherSigner { signer, expected }) }
 }
 
@@ -181,13 +180,18 @@ mod tests {
 
     /// Any r and s recover to some account for a given document; an acceptance does not name who signs it.
     fn accepted() -> (SignedAcceptance, Address) {
-        let acceptance =
-            Acceptance { job: sublet_base::JobId(7), result_hash: B256::repeat_byte(0xdd), cost: sublet_base::Amount(42) };
+        let acceptance = Acceptance {
+            job: sublet_base::JobId(7),
+            result_hash: B256::repeat_byte(0xdd),
+            cost: sublet_base::Amount(42),
+        };
         (0x42u8..=0xff)
             .find_map(|byte| {
                 let bytes = [[byte; 32].as_slice(), &[0x17; 32], &[27]].concat();
-                let renter =
-                    Ecdsa::from_raw(&bytes).ok()?.recover_address_from_prehash(&acceptance.signing_hash(&DOMAIN)).ok()?;
+                let renter = Ecdsa::from_raw(&bytes)
+                    .ok()?
+                    .recover_address_from_prehash(&acceptance.signing_hash(&DOMAIN))
+                    .ok()?;
                 Some((SignedAcceptance { acceptance: acceptance.clone(), signature: Signature(bytes) }, renter))
             })
             .expect("half of all numbers are on the curve")
@@ -207,8 +211,9 @@ mod tests {
     #[test]
     fn the_malleable_twin_is_refused() {
         let (mut signed, renter) = accepted();
-        let group: U256 =
-            "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141".parse().expect("the order of secp256k1");
+        let group: U256 = "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
+            .parse()
+            .expect("the order of secp256k1");
         let s = U256::from_be_slice(&signed.signature.0[32..64]);
         signed.signature.0[32..64].copy_from_slice(&(group - s).to_be_bytes::<32>());
         signed.signature.0[64] = 28;

@@ -51,7 +51,8 @@ pub fn plain(text: &str, max: usize, except: &[char]) -> Result<(), BadText> {
         return Err(BadText::TooLong { length, max });
     }
     // Besides control characters: the invisible ones that reorder text or end lines.
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     match text.chars().find(|c| hidden(*c) && !except.contains(c)) {
         Some(c) => Err(BadText::Control(u32::from(c))),
         None => Ok(()),

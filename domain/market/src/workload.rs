@@ -283,7 +283,11 @@ fn check_image(image: &ImageRef) -> Result<(), BadWorkload> {
 fn check_variable(name: &str) -> Result<(), BadText> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     match name.as_bytes() {
-        [first, rest @ ..] if !first.is_ascii_digit() && inner(*first) && rest.len() < 128 && rest.iter().all(|&b| inner(b)) => Ok(()),
+        [first, rest @ ..]
+            if !first.is_ascii_digit() && inner(*first) && rest.len() < 128 && rest.iter().all(|&b| inner(b)) =>
+        {
+            Ok(())
+        }
         _ => Err(BadText::Form("a variable's name of letters, digits and _")),
     }
 }

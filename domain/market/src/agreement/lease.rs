@@ -161,7 +161,13 @@ impl Lease {
         }
     }
 
-    fn apply_open(&mut self, call: LeaseCall, caller: Caller, at: Moment, start_by: UnixTime) -> Result<Vec<Effect>, Denied> {
+    fn apply_open(
+        &mut self,
+        call: LeaseCall,
+        caller: Caller,
+        at: Moment,
+        start_by: UnixTime,
+    ) -> Result<Vec<Effect>, Denied> {
         let mut out = Vec::new();
         match call {
             LeaseCall::Start => {
@@ -197,7 +203,13 @@ impl Lease {
         Ok(out)
     }
 
-    fn apply_active(&mut self, call: LeaseCall, caller: Caller, at: Moment, mut meter: Meter) -> Result<Vec<Effect>, Denied> {
+    fn apply_active(
+        &mut self,
+        call: LeaseCall,
+        caller: Caller,
+        at: Moment,
+        mut meter: Meter,
+    ) -> Result<Vec<Effect>, Denied> {
         let mut out = Vec::new();
         match call {
             LeaseCall::Start | LeaseCall::Reject | LeaseCall::Cancel | LeaseCall::Expire => {
@@ -272,14 +284,22 @@ impl Lease {
         self.held.pledge = pledge_held;
         meter.bought = total;
         let locks = [(Party::Caller, Pot::Escrow, escrow), (Party::Provider, Pot::Pledge, pledge)];
-        out.extend(
-            locks.into_iter().filter(|l| l.2 > Amount::ZERO).map(|(from, pot, amount)| Effect::Lock { from, pot, amount }),
-        );
+        out.extend(locks.into_iter().filter(|l| l.2 > Amount::ZERO).map(|(from, pot, amount)| Effect::Lock {
+            from,
+            pot,
+            amount,
+        }));
         Ok(())
     }
 
     /// Settles and takes what closing costs the closer; the pots are emptied by the caller.
-    fn close(&mut self, meter: &mut Meter, caller: Caller, at: Moment, out: &mut Vec<Effect>) -> Result<LeaseEnd, Denied> {
+    fn close(
+        &mut self,
+        meter: &mut Meter,
+        caller: Caller,
+        at: Moment,
+        out: &mut Vec<Effect>,
+    ) -> Result<LeaseEnd, Denied> {
         if caller == Caller::Stranger {
             return Err(Denied::Caller(caller));
         }

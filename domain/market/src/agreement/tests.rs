@@ -263,7 +263,11 @@ fn a_lease_is_started_used_and_closed() {
     let closed = lease.apply(LeaseCall::Close, Caller::Renter, at(1_184)).expect("closes");
     assert_eq!(
         closed,
-        [pay(Pot::Escrow, Party::Provider, 40), pay(Pot::Escrow, Party::Renter, 60), pay(Pot::Pledge, Party::Provider, 1_100)]
+        [
+            pay(Pot::Escrow, Party::Provider, 40),
+            pay(Pot::Escrow, Party::Renter, 60),
+            pay(Pot::Pledge, Party::Provider, 1_100)
+        ]
     );
     assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::ClosedByRenter));
 }
@@ -291,10 +295,7 @@ fn silence_is_faulted_by_anyone_only_after_the_limit() {
     lease.apply(LeaseCall::Start, Caller::Provider, at(0)).expect("starts");
     let uptime = Uptime { credited: 30, last_beat: UnixTime(30) };
     let moment = |now| Moment { now: UnixTime(now), uptime };
-    assert_eq!(
-        lease.apply(LeaseCall::Fault, Caller::Stranger, moment(3_630)),
-        Err(Denied::TooEarly(UnixTime(3_631)))
-    );
+    assert_eq!(lease.apply(LeaseCall::Fault, Caller::Stranger, moment(3_630)), Err(Denied::TooEarly(UnixTime(3_631))));
     let effects = lease.apply(LeaseCall::Fault, Caller::Stranger, moment(3_631)).expect("faults");
     assert_eq!(
         effects,
