@@ -213,7 +213,7 @@ fn simplest(book: &Book, policy: &Policy) -> Vec<(B256, B256)> {
 }
 
 prop_compose! {
-    fn any_offer()(n: u8, provider in 1u8..5, price in 0u128..60, vcpus in 0u32..5, memory in 1u32..5, capacity in 0u32..4,
+    fn any_offer()(n: u8, provider in 1u8..5, price in 0u128..9, vcpus in 0u32..5, memory in 1u32..5, capacity in 0u32..4,
         open in 0u32..3, span in (1u32..200, 1u32..400), traits in 0u8..3, job: bool, late in prop::bool::weighted(0.1), set in 0u64..3)
         -> OpenOffer {
         let mut entry = offer(n, provider, price);
@@ -230,7 +230,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_order()(n: u8, renter in 200u8..203, price in 0u128..80, vcpus in 0u32..5, memory in 0u32..5, duration in 0u32..300,
+    fn any_order()(n: u8, renter in 200u8..203, price in 0u128..12, vcpus in 0u32..5, memory in 0u32..5, duration in 0u32..300,
         fee in 0u128..3, provider in 0u8..9, traits in 0u8..6, job: bool, exact: bool, set in 0u64..3, solver in 0u8..12, window in 0u32..800)
         -> PendingOrder {
         let mut entry = order(n, price);
@@ -252,9 +252,9 @@ prop_compose! {
 fn any_book() -> impl Strategy<Value = Book> {
     let offers = prop::collection::vec(any_offer(), 0..24);
     let orders = prop::collection::vec(any_order(), 0..24);
-    let provider = (0u128..60_000, prop::bool::weighted(0.9), 0u64..700, prop::bool::weighted(0.9));
+    let provider = (0u128..9_000, prop::bool::weighted(0.9), 0u64..700, prop::bool::weighted(0.9));
     let providers = prop::collection::vec(prop::option::weighted(0.95, provider), 5);
-    let renters = prop::collection::vec(0u128..60_000, 3);
+    let renters = prop::collection::vec(0u128..9_000, 3);
     (offers, orders, providers, renters).prop_map(|(mut offers, mut orders, providers, renters)| {
         // Hashes are unique; several may have come at once.
         for (n, o) in offers.iter_mut().enumerate() {
