@@ -1,1 +1,33 @@
-//! Placeholder until its slice lands.
+//! The link: authenticated, end-to-end encrypted QUIC between two peers, direct or through a gateway. The only package
+//! that sees iroh.
+//!
+//! ```text
+//! renter                                                        provider
+//! Link::bind ── Link::peer(addr) ── open() ══ one stream a request ══▶ serve() ── PeerHandler
+//!                                     ╲                          ╱
+//!                                      ╲── Relay (a gateway) ───╱      sees ciphertext only
+//! ```
+//! Peers dial each other by key. Where to look comes from the caller (on-chain records); there is no public
+//! infrastructure: no DNS discovery, no default relays, no port mapping.
+//!
+//! **Outages.** A link outlives the loss of its gateway for up to [`IDLE_TIMEOUT`]: both sides reconnect to the gateway
+//! and streams go on where they stopped. The price is that a peer that died silently is noticed as late; requests
+//! therefore have deadlines of their own, and [`OpenStream::suspect`](sublet_wire::link::OpenStream::suspect) makes the
+//! next one dial anew.
+
+mod address;
+mod endpoint;
+mod forward;
+mod key;
+mod peer;
+mod relay;
+mod serve;
+mod stream;
+
+pub use address::{GatewayUrl, InvalidGatewayUrl, PeerAddr};
+pub use endpoint::{Gateway, GatewayState, IDLE_TIMEOUT, Link, LinkConfig, LinkError, PathPolicy};
+pub use forward::{forward, pipe_stdio};
+pub use key::{KeyError, LinkKey};
+pub use peer::Peer;
+pub use relay::{Relay, RelayAccess, RelayCounts, RelayError, RelayOptions};
+pub use serve::{ServeLimits, serve, serve_stream};

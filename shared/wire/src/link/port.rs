@@ -33,6 +33,17 @@ pub enum TransportError {
     Refused(Sentence),
 }
 
+impl TransportError {
+    /// Finds a refusal that a broken stream's error carries.
+    #[must_use]
+    pub fn from_io(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
+            Some(Self::Refused(why)) => Self::Refused(why.clone()),
+            Some(Self::Unreachable(_)) | None => Self::Unreachable(error),
+        }
+    }
+}
+
 /// Opens streams to one peer, (re)connecting as needed.
 #[async_trait]
 pub trait OpenStream: Send + Sync {
@@ -41,6 +52,9 @@ pub trait OpenStream: Send + Sync {
     /// # Errors
     /// [`TransportError`]; the next call tries again.
     async fn open(&self) -> Result<ByteStream, TransportError>;
+
+    /// The last stream got no answer in time: whatever it shared with others may be dead, so start afresh next time.
+    async fn suspect(&self);
 }
 
 /// A job's result, to be sent.

@@ -1,0 +1,222 @@
+//! Our end of all links: one QUIC endpoint a process.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use iroh::endpoint::{IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, Watcher};
+use sublet_base::PeerKey;
+use sublet_wire::link::ALPN;
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::{GatewayUrl, LinkKey, Peer, PeerAddr};
+
+/// How long a link survives without hearing from the other side; the longest outage of a gateway that an open ssh
+/// session can sit out.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
+/// Above 2.4 MB a single busy stream kills the connection (measured); bulk uses several streams instead.
+const STREAM_WINDOW: u32 = 2 << 20;
+/// Unread bytes one peer can make us hold.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Streams a peer may have open to us.
+const MAX_STREAMS: u32 = 128;
+
+/// Which ways a link may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathPolicy {
+    /// Directly where possible, through a gateway otherwise; may change while streams are open.
+    #[default]
+    Auto,
+    /// Through gateways only, over TCP. For networks that block UDP, or to hide one's address from the peer.
+    RelayOnly,
+}
+
+/// A gateway to be reachable through.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Where it is.
+    pub url: GatewayUrl,
+    /// What it wants to see before it serves us.
+    pub token: Option<String>,
+}
+
+impl From<GatewayUrl> for Gateway {
+    fn from(url: GatewayUrl) -> Self {
+        Self { url, token: None }
+    }
+}
+
+impl Gateway {
+    fn config(&self) -> Arc<RelayConfig> {
+        // Without QUIC address discovery, which needs TLS at the gateway.
+        let config = RelayConfig::new(self.url.0.clone(), None);
+        Arc::new(match &self.token {
+            Some(token) => config.with_auth_token(token),
+            None => config,
+        })
+    }
+}
+
+/// How to bind a [`Link`].
+pub struct LinkConfig {
+    /// Who we are.
+    pub key: LinkKey,
+    /// UDP addresses to bind, at most one of each family; none means any address and port of both. Unused with `RelayOnly`.
+    pub bind: Vec<SocketAddr>,
+    /// Gateways to stay connected to (the nearest of them), so that peers reach us.
+    pub gateways: Vec<Gateway>,
+    /// Which ways links may go.
+    pub policy: PathPolicy,
+}
+
+/// Why there is no link.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The endpoint could not be bound.
+    #[error("cannot bind the link endpoint: {0}")]
+    Bind(String),
+    /// None of the gateways answered in time.
+    #[error("no gateway answered within {} s{}", waited.as_secs(), detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
+    Offline {
+        /// How long we waited.
+        waited: Duration,
+        /// What the gateway or the network said last.
+        detail: Option<String>,
+    },
+}
+
+/// How the connection to our gateway is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayState {
+    /// None configured, or none chosen yet.
+    None,
+    /// Peers reach us through it.
+    Connected(GatewayUrl),
+    /// Being tried.
+    Trying {
+        /// Which.
+        url: GatewayUrl,
+        /// Why the last attempt failed.
+        error: Option<String>,
+    },
+}
+
+/// Our end of all links. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    pub(crate) endpoint: Endpoint,
+    policy: PathPolicy,
+}
+
+impl Link {
+    /// Binds the endpoint; returns before any gateway is reached (see [`Link::online`]).
+    ///
+    /// # Errors
+    /// [`LinkError::Bind`].
+    pub async fn bind(config: LinkConfig) -> Result<Self, LinkError> {
+        let failed = |error: &dyn std::fmt::Display| LinkError::Bind(error.to_string());
+        let map = RelayMap::empty();
+        for gateway in &config.gateways {
+            map.insert(gateway.url.0.clone(), gateway.config());
+        }
+        let mut report = NetReportConfig::default();
+        report.captive_portal_check = false;
+        let mut builder = Endpoint::builder(presets::Minimal)
+            .secret_key(config.key.0)
+            .alpns(vec![ALPN.to_vec()])
+            .relay_mode(RelayMode::Custom(map))
+            .portmapper_config(PortmapperConfig::Disabled)
+            .net_report_config(report)
+            .transport_config(transport())
+            .clear_ip_transports();
+        if config.policy == PathPolicy::Auto {
+            let any = [(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()];
+            let bind = if config.bind.is_empty() { &any[..] } else { &config.bind[..] };
+            for address in bind {
+                // An address nobody named may be missing, as IPv6 often is.
+                let opts =
+                    iroh::endpoint::BindOpts::default().set_is_required(!config.bind.is_empty() || address.is_ipv4());
+                builder = builder.bind_addr_with_opts(address, opts).map_err(|e| failed(&e))?;
+            }
+        }
+        let endpoint = builder.bind().await.map_err(|e| LinkError::Bind(format!("{e:#}")))?;
+        Ok(Self { endpoint, policy: config.policy })
+    }
+
+    /// Our peer key.
+    #[must_use]
+    pub fn peer_key(&self) -> PeerKey {
+        PeerKey(*self.endpoint.id().as_bytes())
+    }
+
+    /// Addresses at which peers may reach us directly, as far as known now.
+    #[must_use]
+    pub fn direct_addrs(&self) -> Vec<SocketAddr> {
+        self.endpoint.addr().ip_addrs().copied().collect()
+    }
+
+    /// The state of our gateway connection.
+    #[must_use]
+    pub fn gateway_state(&self) -> GatewayState {
+        let status = self.endpoint.home_relay_status().get();
+        match status.iter().find(|s| s.is_connected()).or(status.first()) {
+            None => GatewayState::None,
+            Some(s) if s.is_connected() => GatewayState::Connected(GatewayUrl(s.url().clone())),
+            Some(s) => {
+                let denied = s.auth_denied_reason().map(|why| format!("it refused us: {why}"));
+                let error = denied.or_else(|| s.last_error().map(|e| format!("{e:#}")));
+                GatewayState::Trying { url: GatewayUrl(s.url().clone()), error }
+            }
+        }
+    }
+
+    /// Waits until a gateway is connected.
+    ///
+    /// # Errors
+    /// [`LinkError::Offline`] after `within`; the endpoint goes on trying.
+    pub async fn online(&self, within: Duration) -> Result<(), LinkError> {
+        let Err(_) = timeout(within, self.endpoint.online()).await else { return Ok(()) };
+        let detail = match self.gateway_state() {
+            GatewayState::Trying { url, error } => Some(error.map_or(url.to_string(), |e| format!("{url}: {e}"))),
+            GatewayState::None | GatewayState::Connected(_) => None,
+        };
+        Err(LinkError::Offline { waited: within, detail })
+    }
+
+    /// A peer to ask. Dials when the first stream is opened.
+    #[must_use]
+    pub fn peer(&self, addr: PeerAddr) -> Peer {
+        Peer::new(self.clone(), addr)
+    }
+
+    pub(crate) fn policy(&self) -> PathPolicy {
+        self.policy
+    }
+
+    /// Makes a gateway that a peer is behind known to the endpoint.
+    pub(crate) async fn learn(&self, url: &GatewayUrl) {
+        if !self.endpoint.addr().relay_urls().any(|known| *known == url.0) {
+            self.endpoint.insert_relay(url.0.clone(), Gateway::from(url.clone()).config()).await;
+        }
+    }
+
+    /// Closes every link, telling the peers.
+    pub async fn close(&self) {
+        self.endpoint.close().await;
+    }
+}
+
+fn transport() -> QuicTransportConfig {
+    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("180 s fit the protocol's field");
+    QuicTransportConfig::builder()
+        .max_idle_timeout(Some(idle))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .build()
+}
