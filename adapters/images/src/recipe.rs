@@ -193,9 +193,7 @@ impl Recipe {
         let mut command = Command::new("mmdebstrap");
         command.args([variant, "--format=tar", "--architectures=amd64"]);
         command.arg(format!("--include={}", self.document.packages.join(",")));
-        if self.document.variant == Variant::Extract {
-            command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
-        }
+        command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
         command.arg(&self.document.suite).arg(archive);
         if let Some(sources) = apt::own_sources(&self.document.suite)? {
             let path = work.join("debian.list");
