@@ -100,6 +100,14 @@ fn the_cheaper_of_two_that_fit_wins_and_sets_the_price() {
 }
 
 #[test]
+fn of_equal_prices_the_offer_that_came_first_wins() {
+    let (early, late) = (OpenOffer { received: 1, ..offer(9, 11, 30) }, OpenOffer { received: 2, ..offer(1, 12, 30) });
+    let accounts = accounts(&[11, 12], 1_000_000);
+    let book = Book { offers: vec![late, early], orders: vec![order(100, 40)], accounts };
+    assert_eq!(plan(&book, &policy()).matches[0].offer, B256::repeat_byte(9));
+}
+
+#[test]
 fn capacity_spills_over_to_the_next_price_and_then_says_full() {
     let book = Book {
         offers: vec![OpenOffer { open: 1, ..offer(1, 11, 10) }, offer(2, 12, 20)],
@@ -213,7 +221,7 @@ fn simplest(book: &Book, policy: &Policy) -> Vec<(B256, B256)> {
 }
 
 prop_compose! {
-    fn any_offer()(n: u8, provider in 1u8..5, price in 0u128..9, vcpus in 0u32..5, memory in 1u32..5, capacity in 0u32..4,
+    fn any_offer()(n: u8, provider in 1u8..5, price in 0u128..6, vcpus in 0u32..5, memory in 1u32..5, capacity in 0u32..4,
         open in 0u32..3, span in (1u32..200, 1u32..400), traits in 0u8..3, job: bool, late in prop::bool::weighted(0.1), set in 0u64..3)
         -> OpenOffer {
         let mut entry = offer(n, provider, price);
@@ -230,8 +238,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_order()(n: u8, renter in 200u8..203, price in 0u128..12, vcpus in 0u32..5, memory in 0u32..5, duration in 0u32..300,
-        fee in 0u128..3, provider in 0u8..9, traits in 0u8..6, job: bool, exact: bool, set in 0u64..3, solver in 0u8..12, window in 0u32..800)
+    fn any_order()(n: u8, renter in 200u8..203, price in 0u128..8, vcpus in 0u32..5, memory in 0u32..5, duration in 0u32..300,
+        fee in 0u128..3, provider in 0u8..14, traits in 0u8..12, job: bool, exact: bool, set in 0u64..3, solver in 0u8..12, window in 0u32..800)
         -> PendingOrder {
         let mut entry = order(n, price);
         let o = &mut entry.order;
