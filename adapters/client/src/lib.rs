@@ -1,5 +1,9 @@
 //! Typed clients of the services, one module each.
 
 pub mod host;
+pub mod peer;
+pub mod solver;
 
 pub use host::{HostClient, HostError, MachineChange};
+pub use peer::{PeerClient, PeerError};
+pub use solver::{Events, SolverClient, SolverError};

@@ -25,7 +25,7 @@ pub struct ServeLimits {
     pub connections: usize,
     /// For a connection's handshake and for a request to arrive once its stream is open.
     pub arrive: Duration,
-    /// For the handler to answer.
+    /// For the handler to answer; shorter than askers wait, so that they hear why.
     pub answer: Duration,
     /// For answers under way when we stop.
     pub drain: Duration,
@@ -34,7 +34,7 @@ pub struct ServeLimits {
 impl Default for ServeLimits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connections: 512, arrive: seconds(15), answer: seconds(60), drain: seconds(3) }
+        Self { connections: 512, arrive: seconds(15), answer: seconds(15), drain: seconds(3) }
     }
 }
 
