@@ -26,6 +26,8 @@ pub struct OfferView {
     pub signature: String,
     /// Agreements it still takes.
     pub free: u32,
+    /// Its provider takes agreements and was heard of lately.
+    pub online: bool,
 }
 
 /// Filters of the offer list; each leaves out what does not fit. Cheapest first.
@@ -54,8 +56,8 @@ pub struct OfferQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub provider: Option<Address>,
-    /// Also offers that take no more agreements at the moment.
-    pub full: bool,
+    /// Also offers that cannot be opened at the moment: full, or the provider is offline.
+    pub all: bool,
     /// At most so many; 1 to 200, 50 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

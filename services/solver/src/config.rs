@@ -1,0 +1,46 @@
+//! The `[solver]` section.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use sublet_base::{Amount, Seconds};
+
+/// How a solver runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SolverConfig {
+    /// Address and port of the HTTP interface. Loopback unless told otherwise; put a TLS proxy in front of anything else.
+    pub listen: SocketAddr,
+    /// Least fee an order must carry, token units.
+    pub min_fee: Amount,
+    /// Documents valid for longer than this are refused.
+    pub max_validity: Seconds,
+    /// Live offers, or live orders, of one account.
+    pub max_per_account: u32,
+    /// Live offers, or live orders, in all.
+    pub max_documents: u32,
+    /// Requests a minute from one address, and documents a minute from one account.
+    pub requests_per_minute: u32,
+    /// Websocket connections at once.
+    pub max_subscribers: u32,
+    /// Documents and beats must stay good for this long to be matched, because opening takes a block or two.
+    pub margin: Seconds,
+    /// Openings on their way at once.
+    pub max_openings: u32,
+}
+
+impl Default for SolverConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7610)),
+            min_fee: Amount::ZERO,
+            max_validity: Seconds(30 * 24 * 3600),
+            max_per_account: 200,
+            max_documents: 100_000,
+            requests_per_minute: 1_200,
+            max_subscribers: 256,
+            margin: Seconds(5),
+            max_openings: 16,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Follows the chain: fills by anyone, cancellations, room that opens up, time that passes.
+
+use std::sync::Arc;
+
+use sublet_base::{Address, B256, U256};
+use sublet_chain::{BlockRef, Event, FollowError, FollowOptions, Follower as Blocks, Located, ReadError};
+use sublet_daemon::CancellationToken;
+use sublet_market::Kind;
+use sublet_store::{Cursor, OfferState, OrderState, Position, Store, StoreError};
+use thiserror::Error;
+
+use crate::desk::{Desk, Opened};
+
+/// The name of the follower's cursor in the store.
+const CURSOR: &str = "solver";
+
+/// Why the follower cannot go on.
+#[derive(Debug, Error)]
+pub(crate) enum Broken {
+    /// The chain.
+    #[error("cannot follow the chain")]
+    Chain(#[from] FollowError),
+    /// The store.
+    #[error("cannot write the book")]
+    Store(#[from] StoreError),
+}
+
+/// Reads the chain into the book.
+pub(crate) struct Follower {
+    desk: Arc<Desk>,
+    cursor: Cursor,
+    blocks: Blocks,
+}
+
+impl Follower {
+    /// Takes up where the last run stopped. A new book starts at the newest block, because documents are checked
+    /// against the chain as they come.
+    ///
+    /// # Errors
+    /// The store's; [`ReadError`] if the chain cannot be asked where it is.
+    pub(crate) async fn new(desk: Arc<Desk>, store: &Store, options: FollowOptions) -> Result<Self, Broken> {
+        let cursor = store.cursor(CURSOR);
+        let start = match cursor.load().await? {
+            Some(at) => BlockRef { number: at.block, hash: at.hash },
+            None => desk.ledger.head().await.map_err(FollowError::Chain)?.block,
+        };
+        desk.set_seen(start.number);
+        let blocks = Blocks::new(Arc::clone(&desk.ledger), Some(start), options);
+        Ok(Self { desk, cursor, blocks })
+    }
+
+    /// Follows until told to stop.
+    ///
+    /// # Errors
+    /// [`Broken`]; a chain that does not answer is waited for.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Broken> {
+        while let Some(batch) = stop.run_until_cancelled(self.blocks.next()).await {
+            let batch = batch?;
+            self.apply(&batch.events).await?;
+            self.pass_time().await?;
+            self.cursor.advance(Position { block: batch.upto.number, hash: batch.upto.hash }).await?;
+            self.blocks.commit(batch.upto);
+            self.desk.set_seen(batch.upto.number);
+            if !batch.events.is_empty() {
+                self.desk.changed.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// What is past its validity by the newest block's clock leaves the book.
+    async fn pass_time(&self) -> Result<(), StoreError> {
+        match self.desk.ledger.head().await {
+            Ok(head) => self.desk.pen().await.expire(head.time).await,
+            Err(error) => {
+                tracing::debug!(error = %sublet_daemon::report(&error), "the chain's time is not known");
+                Ok(())
+            }
+        }
+    }
+
+    async fn apply(&self, events: &[Located]) -> Result<(), StoreError> {
+        let mut room = false;
+        for located in events {
+            room |= matches!(located.event, Event::LeaseEnded { .. } | Event::JobEnded { .. });
+            self.apply_one(located).await?;
+        }
+        if room {
+            let offers: Vec<B256> = self.desk.live().offers().keys().copied().collect();
+            for offer in offers {
+                self.refresh(offer).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_one(&self, located: &Located) -> Result<(), StoreError> {
+        if let Some(opened) = opened(&located.event, located.tx) {
+            self.desk.pen().await.fill_order(&opened).await?;
+            self.refresh(opened.offer).await;
+            return Ok(());
+        }
+        match &located.event {
+            Event::OfferCancelled { offer, .. } => {
+                let reason = "its provider cancelled it on chain";
+                self.desk.pen().await.remove_offer(*offer, OfferState::Cancelled, reason).await
+            }
+            Event::EpochBumped { provider, epoch } => self.end_epochs_before(*provider, *epoch).await,
+            Event::OrderCancelled { renter, nonce } => self.end_orders(*renter, *nonce).await,
+            Event::ProviderOnline { provider, online } => {
+                self.desk.pen().await.set_online(*provider, *online);
+                Ok(())
+            }
+            // Money, leases and jobs: balances and room are asked for when they matter.
+            _ => Ok(()),
+        }
+    }
+
+    async fn end_epochs_before(&self, provider: Address, epoch: u64) -> Result<(), StoreError> {
+        let old: Vec<B256> = {
+            let live = self.desk.live();
+            let of_provider = live.offers_of(provider).into_iter();
+            of_provider.filter(|hash| live.offer(*hash).is_some_and(|o| o.signed.offer.epoch < epoch)).collect()
+        };
+        for offer in old {
+            let reason = "its provider started a new epoch";
+            self.desk.pen().await.remove_offer(offer, OfferState::Cancelled, reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_orders(&self, renter: Address, nonce: U256) -> Result<(), StoreError> {
+        let orders = self.desk.live().orders_with_nonce(renter, nonce);
+        for order in orders {
+            let reason = "its renter cancelled it on chain";
+            self.desk.pen().await.end_order(order, OrderState::Cancelled, reason).await?;
+        }
+        Ok(())
+    }
+
+    /// An offer whose count cannot be asked for keeps the old one; the contract never opens beyond capacity.
+    async fn refresh(&self, offer: B256) {
+        if let Err(error) = refresh(&self.desk, offer).await {
+            tracing::warn!(%offer, error = %sublet_daemon::report(&error), "cannot ask how full an offer is");
+        }
+    }
+}
+
+/// Asks the chain how many agreements of a live offer are open.
+///
+/// # Errors
+/// [`ReadError`].
+pub(crate) async fn refresh(desk: &Desk, offer: B256) -> Result<(), ReadError> {
+    if desk.live().offer(offer).is_some() {
+        let open = desk.ledger.open_count(offer).await?;
+        desk.pen().await.set_open(offer, open);
+    }
+    Ok(())
+}
+
+/// The agreement an event opened, if it did.
+pub(crate) fn opened(event: &Event, transaction: B256) -> Option<Opened> {
+    match event {
+        Event::LeaseOpened(e) => {
+            let (id, offer, order, provider) = (e.id.0, e.offer, e.order, e.provider);
+            Some(Opened { kind: Kind::Lease, id, offer, order, provider, transaction })
+        }
+        Event::JobOpened(e) => {
+            let (id, offer, order, provider) = (e.id.0, e.offer, e.order, e.provider);
+            Some(Opened { kind: Kind::Job, id, offer, order, provider, transaction })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,91 @@
+//! The checks a document passes before it is on the book: cheap ones first, then what the chain knows.
+
+use sublet_base::{Address, B256, UnixTime};
+use sublet_chain::ReadError;
+use sublet_market::{Signature, SignedOffer, SignedOrder, TypedData, check_key_signature};
+use sublet_wire::solver::Refusal;
+
+use crate::desk::Desk;
+use crate::refuse;
+
+/// Checks on behalf of a desk.
+pub(crate) struct Intake<'a> {
+    pub(crate) desk: &'a Desk,
+}
+
+fn lost(error: ReadError) -> Refusal {
+    refuse::chain_unavailable(&error)
+}
+
+impl Intake<'_> {
+    /// Checks an offer; returns how many agreements it has open.
+    pub(crate) async fn check_offer(&self, hash: B256, signed: &SignedOffer) -> Result<u32, Refusal> {
+        let ledger = &self.desk.ledger;
+        let offer = &signed.offer;
+        let now = self.check_validity(offer.valid_until).await?;
+        self.check_signature(offer, &signed.signature, offer.provider)?;
+        let facts = ledger.provider(offer.provider).await.map_err(lost)?;
+        let registered = facts.is_some();
+        let heard = |last_beat: UnixTime| now.since(last_beat) <= u64::from(ledger.rules().max_gap.0);
+        let Some(facts) = facts.filter(|facts| facts.online && heard(facts.last_beat)) else {
+            return Err(refuse::provider_offline(offer.provider, registered));
+        };
+        if facts.epoch != offer.epoch {
+            return Err(refuse::old_epoch(offer.epoch, facts.epoch));
+        }
+        if ledger.is_offer_cancelled(offer.provider, hash).await.map_err(lost)? {
+            return Err(refuse::cancelled());
+        }
+        let open = ledger.open_count(hash).await.map_err(lost)?;
+        // One agreement of the shortest kind must be possible; more is looked at when matching.
+        let needed = offer.pledge(offer.min_duration).map_err(|e| refuse::malformed(e.to_string()))?;
+        let free = ledger.free_of(offer.provider).await.map_err(lost)?;
+        if open == 0 && free < needed {
+            return Err(refuse::balance_too_low(offer.provider, free, needed));
+        }
+        Ok(open)
+    }
+
+    /// Checks an order.
+    pub(crate) async fn check_order(&self, signed: &SignedOrder) -> Result<(), Refusal> {
+        let ledger = &self.desk.ledger;
+        let order = &signed.order;
+        self.check_validity(order.valid_until).await?;
+        if order.solver != Address::ZERO && order.solver != self.desk.account {
+            return Err(refuse::other_solver(order.solver, self.desk.account));
+        }
+        if order.solver_fee < self.desk.config.min_fee {
+            return Err(refuse::fee_too_low(order.solver_fee, self.desk.config.min_fee));
+        }
+        self.check_signature(order, &signed.signature, order.renter)?;
+        if ledger.is_nonce_used(order.renter, order.nonce).await.map_err(lost)? {
+            return Err(refuse::nonce_used());
+        }
+        let needed = order.most_locked().map_err(|e| refuse::malformed(e.to_string()))?;
+        let free = ledger.free_of(order.renter).await.map_err(lost)?;
+        if free < needed { Err(refuse::balance_too_low(order.renter, free, needed)) } else { Ok(()) }
+    }
+
+    async fn check_validity(&self, valid_until: UnixTime) -> Result<UnixTime, Refusal> {
+        let now = self.desk.ledger.head().await.map_err(lost)?.time;
+        let longest = self.desk.config.max_validity;
+        if valid_until <= now {
+            Err(refuse::expired(valid_until, now))
+        } else if valid_until > now.plus(longest) {
+            Err(refuse::too_far_ahead(longest.0 / 86_400))
+        } else {
+            Ok(now)
+        }
+    }
+
+    /// Only keys sign here: a contract account's signature (ERC-1271) is for the chain to judge, at `open`.
+    pub(crate) fn check_signature(
+        &self,
+        document: &impl TypedData,
+        signature: &Signature,
+        author: Address,
+    ) -> Result<(), Refusal> {
+        let domain = self.desk.ledger.domain();
+        check_key_signature(document, &domain, signature, author).map_err(|_| refuse::wrong_signature(author, &domain))
+    }
+}

@@ -1,0 +1,222 @@
+//! The live part of the book in memory: what may be matched, and indexes to find it by.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sublet_base::{Address, B256, Price, U256};
+use sublet_market::{Kind, SignedOffer, SignedOrder};
+use sublet_wire::solver::{OfferQuery, OfferView, Unfilled};
+
+/// An offer that may be matched.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveOffer {
+    pub(crate) signed: SignedOffer,
+    /// Agreements open on chain, as of the last look.
+    pub(crate) open: u32,
+    /// Its provider takes agreements, as of the last look.
+    pub(crate) online: bool,
+    /// Orders on their way to it.
+    pub(crate) opening: u32,
+    /// Position in the order of arrival.
+    pub(crate) seq: u64,
+}
+
+impl LiveOffer {
+    /// Agreements it still takes.
+    pub(crate) fn free(&self) -> u32 {
+        self.signed.offer.capacity.saturating_sub(self.open).saturating_sub(self.opening)
+    }
+}
+
+/// An order that waits or is being opened.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveOrder {
+    pub(crate) signed: SignedOrder,
+    /// The offer it is being opened against.
+    pub(crate) opening: Option<B256>,
+    /// Why nothing fitted at the last plan.
+    pub(crate) reasons: Vec<Unfilled>,
+    /// Position in the order of arrival.
+    pub(crate) seq: u64,
+}
+
+/// Everything live.
+#[derive(Default)]
+pub(crate) struct Live {
+    offers: HashMap<B256, LiveOffer>,
+    orders: HashMap<B256, LiveOrder>,
+    cheapest: BTreeSet<(Price, B256)>,
+    offers_of: HashMap<Address, BTreeSet<B256>>,
+    orders_of: HashMap<Address, BTreeSet<B256>>,
+    last_seq: u64,
+}
+
+impl Live {
+    /// The next position in the order of arrival.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.last_seq + 1
+    }
+
+    pub(crate) fn offers(&self) -> &HashMap<B256, LiveOffer> {
+        &self.offers
+    }
+
+    pub(crate) fn orders(&self) -> &HashMap<B256, LiveOrder> {
+        &self.orders
+    }
+
+    pub(crate) fn offer(&self, hash: B256) -> Option<&LiveOffer> {
+        self.offers.get(&hash)
+    }
+
+    pub(crate) fn order(&self, hash: B256) -> Option<&LiveOrder> {
+        self.orders.get(&hash)
+    }
+
+    pub(crate) fn order_mut(&mut self, hash: B256) -> Option<&mut LiveOrder> {
+        self.orders.get_mut(&hash)
+    }
+
+    pub(crate) fn insert_offer(&mut self, hash: B256, offer: LiveOffer) {
+        self.last_seq = self.last_seq.max(offer.seq);
+        self.cheapest.insert((offer.signed.offer.price, hash));
+        self.offers_of.entry(offer.signed.offer.provider).or_default().insert(hash);
+        self.offers.insert(hash, offer);
+    }
+
+    pub(crate) fn insert_order(&mut self, hash: B256, order: LiveOrder) {
+        self.last_seq = self.last_seq.max(order.seq);
+        self.orders_of.entry(order.signed.order.renter).or_default().insert(hash);
+        self.orders.insert(hash, order);
+    }
+
+    pub(crate) fn remove_offer(&mut self, hash: B256) -> Option<LiveOffer> {
+        let offer = self.offers.remove(&hash)?;
+        self.cheapest.remove(&(offer.signed.offer.price, hash));
+        unindex(&mut self.offers_of, offer.signed.offer.provider, hash);
+        Some(offer)
+    }
+
+    pub(crate) fn remove_order(&mut self, hash: B256) -> Option<LiveOrder> {
+        let order = self.orders.remove(&hash)?;
+        unindex(&mut self.orders_of, order.signed.order.renter, hash);
+        if let Some(offer) = order.opening.and_then(|offer| self.offers.get_mut(&offer)) {
+            offer.opening = offer.opening.saturating_sub(1);
+        }
+        Some(order)
+    }
+
+    /// Marks an order as on its way to an offer.
+    pub(crate) fn begin_opening(&mut self, order: B256, offer: B256) {
+        if let Some(order) = self.orders.get_mut(&order) {
+            order.opening = Some(offer);
+            order.reasons.clear();
+            if let Some(offer) = self.offers.get_mut(&offer) {
+                offer.opening += 1;
+            }
+        }
+    }
+
+    /// Takes that back.
+    pub(crate) fn end_opening(&mut self, order: B256) {
+        if let Some(offer) = self.orders.get_mut(&order).and_then(|order| order.opening.take())
+            && let Some(offer) = self.offers.get_mut(&offer)
+        {
+            offer.opening = offer.opening.saturating_sub(1);
+        }
+    }
+
+    /// Notes what the chain says; true if that changes how many more agreements the offer takes.
+    pub(crate) fn set_open(&mut self, offer: B256, open: u32) -> bool {
+        let Some(offer) = self.offers.get_mut(&offer) else { return false };
+        let before = offer.free();
+        offer.open = open;
+        before != offer.free()
+    }
+
+    /// Notes whether a provider takes agreements.
+    pub(crate) fn set_online(&mut self, provider: Address, online: bool) {
+        for hash in self.offers_of.get(&provider).into_iter().flatten() {
+            if let Some(offer) = self.offers.get_mut(hash) {
+                offer.online = online;
+            }
+        }
+    }
+
+    /// Providers with live offers.
+    pub(crate) fn providers(&self) -> Vec<Address> {
+        self.offers_of.keys().copied().collect()
+    }
+
+    pub(crate) fn offers_of(&self, provider: Address) -> Vec<B256> {
+        self.offers_of.get(&provider).into_iter().flatten().copied().collect()
+    }
+
+    pub(crate) fn count_orders_of(&self, renter: Address) -> usize {
+        self.orders_of.get(&renter).map_or(0, BTreeSet::len)
+    }
+
+    pub(crate) fn count_offers_of(&self, provider: Address) -> usize {
+        self.offers_of.get(&provider).map_or(0, BTreeSet::len)
+    }
+
+    /// Live orders with this nonce; a renter may have signed several, of which one fills.
+    pub(crate) fn orders_with_nonce(&self, renter: Address, nonce: U256) -> Vec<B256> {
+        let of_renter = self.orders_of.get(&renter).into_iter().flatten();
+        of_renter
+            .filter(|hash| self.orders.get(*hash).is_some_and(|o| o.signed.order.nonce == nonce))
+            .copied()
+            .collect()
+    }
+
+    /// A page of offers, cheapest first, and the mark of the next. `None` if the mark `after` has left the book.
+    pub(crate) fn page(&self, query: &OfferQuery, limit: usize) -> Option<(Vec<OfferView>, Option<B256>)> {
+        let start = match query.after {
+            None => None,
+            Some(hash) => Some((self.offers.get(&hash)?.signed.offer.price, hash)),
+        };
+        let from = start.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let mut found = Vec::new();
+        for (price, hash) in self.cheapest.range((from, std::ops::Bound::Unbounded)) {
+            if query.max_price.is_some_and(|max| *price > max) {
+                break;
+            }
+            let Some(offer) = self.offers.get(hash).filter(|offer| wanted(offer, query)) else { continue };
+            if found.len() == limit {
+                let next = found.last().map(|view: &OfferView| view.hash);
+                return Some((found, next));
+            }
+            found.push(view(*hash, offer));
+        }
+        Some((found, None))
+    }
+}
+
+fn unindex(index: &mut HashMap<Address, BTreeSet<B256>>, account: Address, hash: B256) {
+    if let Some(hashes) = index.get_mut(&account) {
+        hashes.remove(&hash);
+        if hashes.is_empty() {
+            index.remove(&account);
+        }
+    }
+}
+
+fn wanted(live: &LiveOffer, query: &OfferQuery) -> bool {
+    let offer = &live.signed.offer;
+    query.kind.is_none_or(|kind| Kind::from(kind) == offer.kind)
+        && query.vcpus.is_none_or(|least| offer.resources.vcpus.0 >= least)
+        && query.memory_mib.is_none_or(|least| offer.resources.memory.0 >= least)
+        && query.disk_gib.is_none_or(|least| offer.resources.disk.0 >= least)
+        && query.provider.is_none_or(|provider| offer.provider == provider)
+        && (query.all || (live.online && live.free() > 0))
+}
+
+/// An offer as the world sees it.
+pub(crate) fn view(hash: B256, live: &LiveOffer) -> OfferView {
+    OfferView {
+        hash,
+        offer: live.signed.offer.clone().into(),
+        signature: live.signed.signature.to_string(),
+        free: live.free(),
+        online: live.online,
+    }
+}
