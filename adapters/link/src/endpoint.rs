@@ -158,6 +158,12 @@ impl Link {
         self.endpoint.addr().ip_addrs().copied().collect()
     }
 
+    /// The UDP addresses we are bound to.
+    #[must_use]
+    pub fn bound_addrs(&self) -> Vec<SocketAddr> {
+        self.endpoint.bound_sockets()
+    }
+
     /// The state of our gateway connection.
     #[must_use]
     pub fn gateway_state(&self) -> GatewayState {

@@ -1,0 +1,234 @@
+//! Two peers and a relay in one process, on loopback: every way a link can go, and what must not get through.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{COUNT, ECHO, Serving, ask, connect, link, ping, relay, url};
+use sublet_base::{JobId, LeaseId};
+use sublet_link::{Gateway, GatewayState, PathPolicy, PeerAddr, RelayAccess};
+use sublet_wire::link::{
+    Agreement, MachineState, OpenStream, RefusalReason, Request, Response, Status, TransportError, read_frame,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+const STATUS: Request = Request::Status { agreement: Agreement::Lease(LeaseId(1)) };
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn running() -> Response {
+    Response::Status(Status { state: MachineState::Running, cost: None })
+}
+
+/// Polls until the condition holds or patience ends.
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_meet_directly() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    assert_eq!(peer.is_direct().await, Some(true));
+    serving.stop.cancel();
+    timeout(PATIENCE, serving.task).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_meet_through_a_gateway_only() {
+    let relay = relay(0, RelayAccess::Open).await;
+    let serving = Serving::start(PathPolicy::RelayOnly, Some(url(&relay))).await;
+    let renter = link(PathPolicy::RelayOnly, Vec::new()).await;
+    let peer = serving.befriend(&renter, Some(url(&relay)));
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    let mut stream = connect(&peer, ECHO).await;
+    ping(&mut stream, &[5; 100_000]).await;
+    assert_eq!(peer.is_direct().await, Some(false));
+    let counts = relay.counts();
+    assert_eq!(counts.clients, 2);
+    assert!(counts.bytes_received >= 200_000, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_told_no_and_nothing_else() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    let stranger = link(PathPolicy::Auto, Vec::new()).await;
+    let direct = serving.link.bound_addrs();
+    let unwanted = stranger.peer(PeerAddr { key: serving.link.peer_key(), gateway: None, direct });
+    let error = ask(&unwanted, &STATUS).await.err().unwrap();
+    match TransportError::from_io(error) {
+        TransportError::Refused(why) => assert_eq!(why.as_str(), "you are in no agreement with this provider"),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+    // A peer whose last agreement ended while it is connected is refused at its next request.
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    serving.provider.friends.lock().unwrap().clear();
+    match ask(&peer, &STATUS).await.unwrap().0 {
+        Response::Refused(refusal) => assert_eq!(refusal.reason, RefusalReason::Stranger),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_key_at_the_right_address_is_not_the_peer() {
+    let (serving, other) = tokio::join!(Serving::start(PathPolicy::Auto, None), Serving::start(PathPolicy::Auto, None));
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let direct = other.link.bound_addrs();
+    let peer = renter.peer(PeerAddr { key: serving.link.peer_key(), gateway: None, direct });
+    assert!(matches!(peer.open().await, Err(TransportError::Unreachable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_direction_ends_alone() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    let mut stream = connect(&peer, COUNT).await;
+    stream.write_all(&[1; 300_000]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, 300_000u64.to_be_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn raw_bytes_follow_answers() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    let (response, mut stream) = ask(&peer, &Request::Result { job: JobId(9) }).await.unwrap();
+    assert!(matches!(response, Response::Result { length: 1000, .. }));
+    let mut content = Vec::new();
+    stream.read_to_end(&mut content).await.unwrap();
+    assert_eq!(content, vec![9; 1000]);
+    let logs = Request::Logs { agreement: Agreement::Job(JobId(9)), follow: false };
+    let (_, mut stream) = ask(&peer, &logs).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hello\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_and_panics_cost_one_stream_only() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    for nonsense in [&b"\0\0\0\x02{}"[..], b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut stream = peer.open().await.unwrap();
+        stream.write_all(nonsense).await.unwrap();
+        let response = timeout(PATIENCE, read_frame::<Response>(&mut stream)).await.unwrap().unwrap();
+        assert!(matches!(response, Response::Refused(r) if r.reason == RefusalReason::Invalid), "{nonsense:?}");
+    }
+    let port_0 = Request::Connect { lease: LeaseId(1), port: 0 };
+    assert!(matches!(ask(&peer, &port_0).await.unwrap().0, Response::Refused(r) if r.reason == RefusalReason::Invalid));
+    let panic = Request::Handover { agreement: Agreement::Job(JobId(1)), document: "panic".into() };
+    assert!(ask(&peer, &panic).await.is_err());
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+}
+
+async fn bulk(policy: PathPolicy) {
+    const STREAMS: u64 = 4;
+    const EACH: usize = 16 << 20;
+    let relay = relay(0, RelayAccess::Open).await;
+    let gateway = (policy == PathPolicy::RelayOnly).then(|| url(&relay));
+    let serving = Serving::start(policy, gateway.clone()).await;
+    let renter = link(policy, Vec::new()).await;
+    let peer = serving.befriend(&renter, gateway);
+    let mut transfers = tokio::task::JoinSet::new();
+    for seed in 0..STREAMS {
+        let (mut from, mut to) = tokio::io::split(connect(&peer, ECHO).await);
+        let content: Vec<u8> = (0..EACH as u64 / 8)
+            .flat_map(|i| (i * STREAMS + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
+        let sent = content.clone();
+        transfers.spawn(async move {
+            to.write_all(&sent).await.unwrap();
+            to.shutdown().await.unwrap();
+        });
+        transfers.spawn(async move {
+            let mut back = Vec::new();
+            from.read_to_end(&mut back).await.unwrap();
+            assert!(back == content, "stream {seed} came back different");
+        });
+    }
+    timeout(2 * PATIENCE, transfers.join_all()).await.expect("bulk took too long");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_over_several_streams_is_intact_directly() {
+    bulk(PathPolicy::Auto).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_over_several_streams_is_intact_through_a_gateway() {
+    bulk(PathPolicy::RelayOnly).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_when_the_gateway_comes_back() {
+    let first = relay(0, RelayAccess::Open).await;
+    let gateway = url(&first);
+    let port = first.address().port();
+    let serving = Serving::start(PathPolicy::RelayOnly, Some(gateway.clone())).await;
+    let renter = link(PathPolicy::RelayOnly, Vec::new()).await;
+    let peer = serving.befriend(&renter, Some(gateway));
+    let mut stream = connect(&peer, ECHO).await;
+    ping(&mut stream, b"before").await;
+    first.stop().await.unwrap();
+    eventually("the provider notices", || !matches!(serving.link.gateway_state(), GatewayState::Connected(_))).await;
+    stream.write_all(b"meanwhile").await.unwrap();
+    let _second = relay(port, RelayAccess::Open).await;
+    let mut back = [0; 9];
+    timeout(PATIENCE, stream.read_exact(&mut back)).await.expect("the stream did not go on").unwrap();
+    assert_eq!(&back, b"meanwhile");
+    ping(&mut stream, b"after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_restarts_is_found_again() {
+    let relay = relay(0, RelayAccess::Open).await;
+    let serving = Serving::start(PathPolicy::RelayOnly, Some(url(&relay))).await;
+    let renter = link(PathPolicy::RelayOnly, Vec::new()).await;
+    let peer = serving.befriend(&renter, Some(url(&relay)));
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    // It closes in order here; after a crash the renter's deadline and `suspect` do the same.
+    serving.stop.cancel();
+    timeout(PATIENCE, serving.task).await.unwrap().unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let again = tokio::spawn({
+        let (link, provider, stop) = (serving.link.clone(), serving.provider.clone(), stop.clone());
+        async move { sublet_link::serve(&link, provider, sublet_link::ServeLimits::default(), stop).await }
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&peer, &STATUS).await.is_err() {
+        assert!(Instant::now() < deadline, "the provider was never found again");
+    }
+    peer.suspect().await;
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    stop.cancel();
+    timeout(PATIENCE, again).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_wants_a_token_says_so() {
+    let relay = relay(0, RelayAccess::tokens(["right"])).await;
+    let with = |token: &str| vec![Gateway { url: url(&relay), token: Some(token.to_owned()) }];
+    let welcome = link(PathPolicy::RelayOnly, with("right")).await;
+    welcome.online(PATIENCE).await.unwrap();
+    let unwelcome = link(PathPolicy::RelayOnly, with("wrong")).await;
+    let told = || match unwelcome.gateway_state() {
+        GatewayState::Trying { error: Some(error), .. } => error.contains("wants a token"),
+        _ => false,
+    };
+    eventually("the reason arrives", told).await;
+    assert!(relay.counts().refused > 0);
+    assert_eq!(relay.counts().clients, 1);
+}
