@@ -23,12 +23,15 @@ pub struct Subject<'a> {
     /// A machine whose guest is our init, or speaks like it.
     pub spec: MachineSpec,
     /// Each leaves a create of the spec half done, at a different place.
-    pub half_created: Vec<Box<dyn Fn(&MachineSpec) + 'a>>,
+    pub half_created: Vec<HalfCreate<'a>>,
     /// A port in the machine that sends back what it gets, if its image has one.
     pub open_port: Option<u16>,
     /// A port in the machine on which nothing listens.
     pub closed_port: u16,
 }
+
+/// Leaves a create of the given machine half done.
+pub type HalfCreate<'a> = Box<dyn Fn(&MachineSpec) + 'a>;
 
 /// A driver that breaks a rule.
 #[derive(Debug, Error)]

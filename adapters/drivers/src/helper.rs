@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 
-use crate::netns;
+use crate::{container, netns};
 
 /// The hidden argument that makes the binary a helper.
 pub const WORD: &str = "__helper";
@@ -33,7 +33,11 @@ impl Helper {
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg(WORD).arg(name).env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .arg(WORD)
+            .arg(name)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
 
@@ -42,7 +46,15 @@ impl Helper {
     /// # Errors
     /// The system's if it could not start; else `Other` with the helper's last words.
     pub fn run(&self, command: &mut Command) -> io::Result<Output> {
-        let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
+        self.finish(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
+    /// Waits for a helper that was started with its standard error piped.
+    ///
+    /// # Errors
+    /// As [`Helper::run`].
+    pub fn finish(&self, child: Child) -> io::Result<Output> {
+        let output = child.wait_with_output()?;
         if output.status.success() { Ok(output) } else { Err(io::Error::other(last_words(&output.stderr))) }
     }
 }
@@ -60,6 +72,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let result = match name.to_str() {
         Some(netns::DIAL) => netns::dial_helper(&args),
+        Some(container::LAUNCH) => container::launch_helper(&args),
+        Some(container::LEND_IDS) => container::lend_ids_helper(),
         _ => Err(format!("there is no helper {}", name.display())),
     };
     match result {

@@ -233,7 +233,7 @@ pub fn example_spec(name: &str) -> MachineSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{Subject, check};
+    use crate::conformance::{HalfCreate, Subject, check};
 
     #[test]
     fn it_conforms() {
@@ -246,7 +246,7 @@ mod tests {
                 let driver = FakeDriver::new(&root).expect("opens");
                 driver.fail_step(step);
                 assert!(driver.create(spec).is_err(), "step {step} should fail");
-            }) as Box<dyn Fn(&MachineSpec)>
+            }) as HalfCreate<'_>
         });
         let subject = Subject {
             open: &open,
