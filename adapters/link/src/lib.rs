@@ -29,5 +29,5 @@ pub use endpoint::{Gateway, GatewayState, IDLE_TIMEOUT, Link, LinkConfig, LinkEr
 pub use forward::{forward, pipe_stdio};
 pub use key::{KeyError, LinkKey};
 pub use peer::Peer;
-pub use relay::{Relay, RelayAccess, RelayCounts, RelayError, RelayOptions};
+pub use relay::{Relay, RelayAccess, RelayCounter, RelayCounts, RelayError, RelayOptions};
 pub use serve::{ServeLimits, serve, serve_stream};

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use iroh::EndpointId;
 use iroh_relay::server::{
-    Access, AccessControl, ClientRateLimit, ClientRequest, ConnectionId, RelayConfig, Server, ServerConfig, SpawnError,
+    Access, AccessControl, ClientRateLimit, ClientRequest, ConnectionId, Metrics, RelayConfig, Server, ServerConfig,
+    SpawnError,
 };
 use serde::Serialize;
 use sublet_base::{B256, keccak256};
@@ -91,6 +92,27 @@ pub struct Relay {
     door: Arc<Door>,
 }
 
+/// Reads a relay's counts; outlives it.
+#[derive(Clone)]
+pub struct RelayCounter {
+    door: Arc<Door>,
+    metrics: Arc<Metrics>,
+}
+
+impl RelayCounter {
+    /// What the relay has done until now.
+    #[must_use]
+    pub fn counts(&self) -> RelayCounts {
+        RelayCounts {
+            clients: self.door.clients.load(Ordering::Relaxed),
+            admitted: self.door.admitted.load(Ordering::Relaxed),
+            refused: self.door.refused.load(Ordering::Relaxed),
+            bytes_received: self.metrics.bytes_recv.get(),
+            bytes_sent: self.metrics.bytes_sent.get(),
+        }
+    }
+}
+
 struct Door {
     access: RelayAccess,
     most: u64,
@@ -167,14 +189,13 @@ impl Relay {
     /// What it has done.
     #[must_use]
     pub fn counts(&self) -> RelayCounts {
-        let metrics = &self.server.metrics().server;
-        RelayCounts {
-            clients: self.door.clients.load(Ordering::Relaxed),
-            admitted: self.door.admitted.load(Ordering::Relaxed),
-            refused: self.door.refused.load(Ordering::Relaxed),
-            bytes_received: metrics.bytes_recv.get(),
-            bytes_sent: metrics.bytes_sent.get(),
-        }
+        self.counter().counts()
+    }
+
+    /// A handle to watch what it does.
+    #[must_use]
+    pub fn counter(&self) -> RelayCounter {
+        RelayCounter { door: self.door.clone(), metrics: self.server.metrics().server.clone() }
     }
 
     /// Waits until the relay ends by itself.
