@@ -6,4 +6,5 @@ pub mod host;
 #[cfg(feature = "link")]
 pub mod link;
 #[cfg(feature = "solver")]
+pub mod provider;
 pub mod solver;
