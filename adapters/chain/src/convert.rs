@@ -2,9 +2,7 @@
 
 use alloy::primitives::Uint;
 use sublet_base::{Amount, B256, Bps, PeerKey, Price, Seconds, U256, UnixTime};
-use sublet_market::{
-    Acceptance, Class, MediatorSetId, Offer, Order, Resources, SignedOffer, SignedOrder, TypedData, UnknownCode,
-};
+use sublet_market::{Class, MediatorSetId, Offer, Order, Resources, SignedOffer, SignedOrder, TypedData, UnknownCode};
 
 use crate::agreement::{JobRecord, JobState, LeaseRecord, LeaseState, ProviderRecord};
 use crate::bindings::Sublet as s;
@@ -81,10 +79,6 @@ pub(crate) fn order(from: &Order) -> s::Order {
         validUntil: typed.validUntil,
         nonce: typed.nonce,
     }
-}
-
-pub(crate) fn acceptance(from: &Acceptance) -> s::Acceptance {
-    s::Acceptance { job: from.job.0, resultHash: from.result_hash, cost: from.cost.0 }
 }
 
 pub(crate) fn pair(offered: &SignedOffer, ordered: &SignedOrder) -> s::Pair {

@@ -121,35 +121,112 @@ pub struct Split {
 #[non_exhaustive]
 #[allow(missing_docs)] // Field names say it; units and meaning are in the contract's interface.
 pub enum Event {
-    Deposited { account: Address, payer: Address, amount: Amount },
-    Withdrawn { account: Address, to: Address, amount: Amount },
-    OpenPaused { paused: bool },
-    GuardianRenounced { guardian: Address },
-    ProviderRegistered { provider: Address, peer_key: PeerKey, info: String },
-    ProviderOnline { provider: Address, online: bool },
-    Beat { provider: Address, uptime: u64 },
-    OfferCancelled { provider: Address, offer: B256 },
-    EpochBumped { provider: Address, epoch: u64 },
-    OrderCancelled { renter: Address, nonce: U256 },
-    OpenRefused { index: u64, renter: Address, provider: Address, refusal: Refusal },
-    SolverPaid { id: u64, solver: Address, amount: Amount },
+    Deposited {
+        account: Address,
+        payer: Address,
+        amount: Amount,
+    },
+    Withdrawn {
+        account: Address,
+        to: Address,
+        amount: Amount,
+    },
+    OpenPaused {
+        paused: bool,
+    },
+    GuardianRenounced {
+        guardian: Address,
+    },
+    ProviderRegistered {
+        provider: Address,
+        peer_key: PeerKey,
+        info: String,
+    },
+    ProviderOnline {
+        provider: Address,
+        online: bool,
+    },
+    Beat {
+        provider: Address,
+        uptime: u64,
+    },
+    OfferCancelled {
+        provider: Address,
+        offer: B256,
+    },
+    EpochBumped {
+        provider: Address,
+        epoch: u64,
+    },
+    OrderCancelled {
+        renter: Address,
+        nonce: U256,
+    },
+    OpenRefused {
+        index: u64,
+        renter: Address,
+        provider: Address,
+        refusal: Refusal,
+    },
+    SolverPaid {
+        id: u64,
+        solver: Address,
+        amount: Amount,
+    },
     LeaseOpened(Box<LeaseOpened>),
-    LeaseStarted { id: LeaseId, started_at: UnixTime },
-    LeaseSettled { id: LeaseId, seconds: Seconds, paid: Amount },
-    LeaseToppedUp { id: LeaseId, payer: Address, seconds: Seconds, escrow: Amount, pledge: Amount },
-    LeaseNoticeGiven { id: LeaseId, notice_at: UnixTime },
-    LeaseEnded { id: LeaseId, end: LeaseEnd, split: Split },
+    LeaseStarted {
+        id: LeaseId,
+        started_at: UnixTime,
+    },
+    LeaseSettled {
+        id: LeaseId,
+        seconds: Seconds,
+        paid: Amount,
+    },
+    LeaseToppedUp {
+        id: LeaseId,
+        payer: Address,
+        seconds: Seconds,
+        escrow: Amount,
+        pledge: Amount,
+    },
+    LeaseNoticeGiven {
+        id: LeaseId,
+        notice_at: UnixTime,
+    },
+    LeaseEnded {
+        id: LeaseId,
+        end: LeaseEnd,
+        split: Split,
+    },
     JobOpened(Box<JobOpened>),
-    JobSubmitted { id: JobId, result: B256, used: Seconds, cost: Amount, challenge_until: UnixTime },
-    JobEnded { id: JobId, end: JobEnd, result: Option<B256>, split: Split },
-    SettleRefused { index: u64, id: JobId, refusal: Refusal },
+    JobSubmitted {
+        id: JobId,
+        result: B256,
+        used: Seconds,
+        cost: Amount,
+        challenge_until: UnixTime,
+    },
+    JobEnded {
+        id: JobId,
+        end: JobEnd,
+        result: Option<B256>,
+        split: Split,
+    },
+    SettleRefused {
+        index: u64,
+        id: JobId,
+        refusal: Refusal,
+    },
     /// An event of a later contract; `topic` is its first topic.
-    Unknown { topic: B256 },
+    Unknown {
+        topic: B256,
+    },
 }
 
 /// A log the node should not have sent.
 #[derive(Debug, Error)]
-pub enum BadLog {
+pub(crate) enum BadLog {
     /// Block, transaction or position are missing: a pending log.
     #[error("the node sent a log that stands in no block")]
     Unplaced,

@@ -195,7 +195,8 @@ impl Follower {
             Err(error) => return Err(error.into()),
         };
         // If the last block changed meanwhile, the events may be of either version: ask again.
-        let torn = events.iter().any(|e| e.block < from || e.block > to || (e.block == to && e.block_hash != before.hash));
+        let torn =
+            events.iter().any(|e| e.block < from || e.block > to || (e.block == to && e.block_hash != before.hash));
         if torn || self.ledger.block(to).await? != Some(before) {
             return Ok(None);
         }

@@ -8,12 +8,16 @@
 //! - [`LocalAnvil`], [`deploy()`], [`Faucet`]: a chain of one's own.
 
 mod agreement;
+mod anvil;
 mod bindings;
 mod call;
 mod convert;
+mod deploy;
 mod event;
 mod evm;
+mod faucet;
 mod follower;
+mod keystore;
 mod ledger;
 mod node;
 mod refusal;
@@ -22,10 +26,14 @@ mod tx_journal;
 mod wallet;
 
 pub use agreement::{JobEnd, JobRecord, JobState, LeaseEnd, LeaseRecord, LeaseState, ProviderRecord};
+pub use anvil::{AnvilError, AnvilOptions, AnvilStatus, LocalAnvil, find_anvil};
 pub use call::Call;
+pub use deploy::{DeployError, DeployOptions, Deployment, deploy, ensure_deployed};
 pub use event::{Event, JobOpened, LeaseOpened, Located, Split};
 pub use evm::{EvmLedger, EvmOptions, SendAs};
+pub use faucet::{Faucet, deposit};
 pub use follower::{Batch, FollowError, FollowOptions, Follower, Reach};
+pub use keystore::{Cost, KeyInfo, Keystore, KeystoreError, Passphrase};
 pub use ledger::{Depth, Landed, Ledger, Rules};
 pub use node::{BlockRef, Head, ReadError};
 pub use refusal::Refusal;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use alloy::consensus::BlockHeader;
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::rpc::json_rpc::{ErrorPayload, RpcError};
 use alloy::network::TransactionBuilder;
 use alloy::primitives::Bytes;
 use alloy::providers::{Provider, ProviderBuilder, RootProvider};
+use alloy::rpc::json_rpc::{ErrorPayload, RpcError};
 use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolCall;
 use alloy::transports::TransportError;

@@ -114,6 +114,8 @@ pub enum Refusal {
     TokenShort { account: Address, balance: Amount, needed: Amount },
     #[error("{allowance} is approved for {spender}; {needed} is needed")]
     TokenNotApproved { spender: Address, allowance: Amount, needed: Amount },
+    #[error("the faucet gives {account} only {left} more, not {asked}")]
+    FaucetCap { account: Address, left: Amount, asked: Amount },
     /// A failed `require` of some other contract.
     #[error("the contract says: {0}")]
     Said(String),
@@ -155,6 +157,9 @@ impl Refusal {
             }
             T::ERC20InsufficientAllowance(e) => {
                 Self::TokenNotApproved { spender: e.spender, allowance: units(e.allowance), needed: units(e.needed) }
+            }
+            T::FaucetCapExceeded(e) => {
+                Self::FaucetCap { account: e.account, left: units(e.left), asked: units(e.asked) }
             }
             _ => Self::unknown(data),
         }

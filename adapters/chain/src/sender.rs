@@ -219,7 +219,9 @@ impl Sender {
         let _turn = turn.lock().await;
         let id = self.id(key);
         let record = match self.journal.load(&id).await? {
-            Some(known) if known.to == payload.to && known.data == payload.data && known.value == payload.value => known,
+            Some(known) if known.to == payload.to && known.data == payload.data && known.value == payload.value => {
+                known
+            }
             Some(_) => return Err(SubmitError::KeyTaken(id.key)),
             None => self.send(id, payload).await?,
         };
@@ -438,7 +440,8 @@ impl Sender {
         if receipt.status() {
             return Ok(receipt);
         }
-        let at = receipt.block_number.map_or(BlockNumberOrTag::Latest, |n| BlockNumberOrTag::Number(n.saturating_sub(1)));
+        let at =
+            receipt.block_number.map_or(BlockNumberOrTag::Latest, |n| BlockNumberOrTag::Number(n.saturating_sub(1)));
         let request = self.request(record.to, record.value, &record.data);
         let refusal = match self.node.simulate(request, at, "ask why a transaction was refused").await {
             Err(ReadError::Refused { source, .. }) => Some(source),

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +10,7 @@ use alloy::primitives::{Bytes, keccak256};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sublet_base::{Address, B256, U256};
+use sublet_daemon::{create_private_dir, write_private};
 use thiserror::Error;
 
 /// Which chain and account a record is about, and the caller's name for the effect.
@@ -122,7 +122,7 @@ impl DirTxJournal {
     /// [`TxJournalError`] if it cannot be read, or another process has it open.
     pub fn open(folder: &Path) -> Result<Self, TxJournalError> {
         let failed = |doing| move |source: std::io::Error| error(doing, folder, source);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create"))?;
+        create_private_dir(folder).map_err(|source| error("create", folder, source))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(true)
@@ -154,19 +154,10 @@ impl Shared {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whole new file, synced, then renamed over the old one, then the folder synced.
     fn write(&self, record: &TxRecord) -> Result<(), TxJournalError> {
         let path = self.path(&record.id);
-        let fresh = path.with_extension("new");
         let bytes = serde_json::to_vec(record).map_err(|source| error("write", &path, source))?;
-        let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|source| error("write", &path, source))
+        write_private(&path, &bytes).map_err(|source| error("write", &path, source))
     }
 }
 
@@ -199,7 +190,9 @@ impl TxJournal for DirTxJournal {
         let removed = tokio::task::spawn_blocking(move || {
             shared.records().remove(&id);
             match std::fs::remove_file(shared.path(&id)) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(error("prune", &shared.folder, source)),
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error("prune", &shared.folder, source))
+                }
                 _ => Ok(()),
             }
         });
@@ -207,6 +200,10 @@ impl TxJournal for DirTxJournal {
     }
 }
 
-fn error(doing: &'static str, place: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TxJournalError {
+fn error(
+    doing: &'static str,
+    place: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> TxJournalError {
     TxJournalError { doing, place: place.display().to_string(), source: source.into() }
 }

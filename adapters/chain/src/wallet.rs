@@ -121,6 +121,12 @@ impl Wallet {
     }
 }
 
+impl From<PrivateKeySigner> for Wallet {
+    fn from(signer: PrivateKeySigner) -> Self {
+        Self { signer }
+    }
+}
+
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wallet({})", self.address())

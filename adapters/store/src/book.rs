@@ -122,14 +122,12 @@ const OFFERS_LIVE: &str =
     "SELECT hash, provider AS party, valid_until, document, state, seq FROM offer WHERE state = 'live' ORDER BY seq";
 const OFFER_BY_HASH: &str =
     "SELECT hash, provider AS party, valid_until, document, state, seq FROM offer WHERE hash = ?";
-const OFFERS_BY_PROVIDER: &str =
-    "SELECT hash, provider AS party, valid_until, document, state, seq FROM offer WHERE provider = ? ORDER BY seq DESC LIMIT ?";
+const OFFERS_BY_PROVIDER: &str = "SELECT hash, provider AS party, valid_until, document, state, seq FROM offer WHERE provider = ? ORDER BY seq DESC LIMIT ?";
 const ORDERS_LIVE: &str = "SELECT hash, renter AS party, valid_until, document, detail, seq FROM trade_order
      WHERE state IN ('waiting', 'opening') ORDER BY seq";
 const ORDER_BY_HASH: &str =
     "SELECT hash, renter AS party, valid_until, document, detail, seq FROM trade_order WHERE hash = ?";
-const ORDERS_BY_RENTER: &str =
-    "SELECT hash, renter AS party, valid_until, document, detail, seq FROM trade_order WHERE renter = ? ORDER BY seq DESC LIMIT ?";
+const ORDERS_BY_RENTER: &str = "SELECT hash, renter AS party, valid_until, document, detail, seq FROM trade_order WHERE renter = ? ORDER BY seq DESC LIMIT ?";
 
 impl Book {
     pub(crate) fn new(store: Store) -> Self {
@@ -202,7 +200,11 @@ impl Book {
     /// # Errors
     /// [`StoreError::Unreadable`], or the database fails.
     pub async fn offer(&self, hash: B256) -> Result<Option<StoredOffer>, StoreError> {
-        let row = sqlx::query(OFFER_BY_HASH).bind(hash.as_slice()).fetch_optional(&self.store.pool).await.doing("read an offer")?;
+        let row = sqlx::query(OFFER_BY_HASH)
+            .bind(hash.as_slice())
+            .fetch_optional(&self.store.pool)
+            .await
+            .doing("read an offer")?;
         row.as_ref().map(offer_from_row).transpose()
     }
 
@@ -211,7 +213,11 @@ impl Book {
     /// # Errors
     /// [`StoreError::Unreadable`], or the database fails.
     pub async fn order(&self, hash: B256) -> Result<Option<StoredOrder>, StoreError> {
-        let row = sqlx::query(ORDER_BY_HASH).bind(hash.as_slice()).fetch_optional(&self.store.pool).await.doing("read an order")?;
+        let row = sqlx::query(ORDER_BY_HASH)
+            .bind(hash.as_slice())
+            .fetch_optional(&self.store.pool)
+            .await
+            .doing("read an order")?;
         row.as_ref().map(order_from_row).transpose()
     }
 
@@ -261,12 +267,13 @@ impl Book {
     pub async fn expire(&self, now: UnixTime) -> Result<(Vec<B256>, Vec<B256>), StoreError> {
         let now = signed(now.0, "the time")?;
         let mut tx = self.store.begin().await?;
-        let offers: Vec<Vec<u8>> =
-            sqlx::query_scalar("UPDATE offer SET state = 'expired' WHERE state = 'live' AND valid_until < ? RETURNING hash")
-                .bind(now)
-                .fetch_all(&mut *tx.inner)
-                .await
-                .doing("expire offers")?;
+        let offers: Vec<Vec<u8>> = sqlx::query_scalar(
+            "UPDATE offer SET state = 'expired' WHERE state = 'live' AND valid_until < ? RETURNING hash",
+        )
+        .bind(now)
+        .fetch_all(&mut *tx.inner)
+        .await
+        .doing("expire offers")?;
         let orders: Vec<Vec<u8>> = sqlx::query_scalar(
             "UPDATE trade_order SET state = 'expired', detail = ? WHERE state = 'waiting' AND valid_until < ? RETURNING hash",
         )
@@ -276,7 +283,8 @@ impl Book {
         .await
         .doing("expire orders")?;
         tx.commit().await?;
-        let hashes = |rows: Vec<Vec<u8>>| rows.iter().map(|bytes| hash_from(bytes, "document")).collect::<Result<Vec<_>, _>>();
+        let hashes =
+            |rows: Vec<Vec<u8>>| rows.iter().map(|bytes| hash_from(bytes, "document")).collect::<Result<Vec<_>, _>>();
         Ok((hashes(offers)?, hashes(orders)?))
     }
 }
@@ -327,7 +335,8 @@ fn order_from_row(row: &SqliteRow) -> Result<StoredOrder, StoreError> {
     let detail: String = row.try_get("detail").doing("read an order")?;
     let state = serde_json::from_str(&detail)
         .map_err(|error| StoreError::Unreadable { what: "order", problem: error.to_string() })?;
-    let order = NewOrder { hash: parts.hash, renter: parts.party, valid_until: parts.valid_until, document: parts.document };
+    let order =
+        NewOrder { hash: parts.hash, renter: parts.party, valid_until: parts.valid_until, document: parts.document };
     Ok(StoredOrder { order, state, seq: parts.seq })
 }
 
@@ -345,8 +354,10 @@ impl Parts {
         let doing = "read the order book";
         let hash: Vec<u8> = row.try_get("hash").doing(doing)?;
         let party: Vec<u8> = row.try_get("party").doing(doing)?;
-        let party = Address::try_from(party.as_slice())
-            .map_err(|_| StoreError::Unreadable { what: "document", problem: format!("an address of {} bytes", party.len()) })?;
+        let party = Address::try_from(party.as_slice()).map_err(|_| StoreError::Unreadable {
+            what: "document",
+            problem: format!("an address of {} bytes", party.len()),
+        })?;
         Ok(Self {
             hash: hash_from(&hash, "document")?,
             party,

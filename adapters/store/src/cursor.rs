@@ -103,5 +103,6 @@ pub(crate) fn unsigned(value: i64, what: &'static str) -> Result<u64, StoreError
 }
 
 pub(crate) fn hash_from(bytes: &[u8], what: &'static str) -> Result<B256, StoreError> {
-    B256::try_from(bytes).map_err(|_| StoreError::Unreadable { what, problem: format!("a hash of {} bytes", bytes.len()) })
+    B256::try_from(bytes)
+        .map_err(|_| StoreError::Unreadable { what, problem: format!("a hash of {} bytes", bytes.len()) })
 }

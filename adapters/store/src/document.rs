@@ -107,7 +107,8 @@ impl Tx {
         value: &T,
         expect: Expect,
     ) -> Result<Revision, StoreError> {
-        let text = serde_json::to_string(value).map_err(|source| StoreError::Unwritable { what: "document", source })?;
+        let text =
+            serde_json::to_string(value).map_err(|source| StoreError::Unwritable { what: "document", source })?;
         self.expect_document(collection, key, expect).await?;
         let next: i64 = sqlx::query_scalar("UPDATE revision SET last = last + 1 RETURNING last")
             .fetch_one(&mut *self.inner)
@@ -128,7 +129,12 @@ impl Tx {
     ///
     /// # Errors
     /// As there.
-    pub async fn delete_document(&mut self, collection: &'static str, key: &str, expect: Expect) -> Result<(), StoreError> {
+    pub async fn delete_document(
+        &mut self,
+        collection: &'static str,
+        key: &str,
+        expect: Expect,
+    ) -> Result<(), StoreError> {
         self.expect_document(collection, key, expect).await?;
         sqlx::query("DELETE FROM document WHERE collection = ? AND key = ?")
             .bind(collection)

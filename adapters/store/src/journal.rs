@@ -139,7 +139,13 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::NotOpen`] if no open entry has this key, or the database fails.
-    pub async fn record<T: Serialize + Sync>(&self, key: &str, step: &str, state: StepState, data: &T) -> Result<(), StoreError> {
+    pub async fn record<T: Serialize + Sync>(
+        &self,
+        key: &str,
+        step: &str,
+        state: StepState,
+        data: &T,
+    ) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
         tx.record_step(key, step, state, data).await?;
         tx.commit().await
@@ -170,10 +176,11 @@ impl Journal {
     /// [`StoreError::Unreadable`], or the database fails.
     pub async fn open_entries(&self) -> Result<Vec<Entry>, StoreError> {
         let mut connection = self.store.pool.acquire().await.doing("read the journal")?;
-        let rows = sqlx::query("SELECT id, key, kind, payload, state FROM journal_entry WHERE state = 'open' ORDER BY id")
-            .fetch_all(&mut *connection)
-            .await
-            .doing("read the journal")?;
+        let rows =
+            sqlx::query("SELECT id, key, kind, payload, state FROM journal_entry WHERE state = 'open' ORDER BY id")
+                .fetch_all(&mut *connection)
+                .await
+                .doing("read the journal")?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
             entries.push(load(&mut connection, &row).await?);
@@ -202,7 +209,12 @@ impl Tx {
     ///
     /// # Errors
     /// As there.
-    pub async fn begin_entry<T: Serialize + Sync>(&mut self, key: &str, kind: &str, payload: &T) -> Result<Begun, StoreError> {
+    pub async fn begin_entry<T: Serialize + Sync>(
+        &mut self,
+        key: &str,
+        kind: &str,
+        payload: &T,
+    ) -> Result<Begun, StoreError> {
         let payload = to_value(payload)?;
         if let Some(entry) = find(&mut self.inner, key).await? {
             return if entry.kind == kind && entry.payload == payload {
@@ -313,7 +325,8 @@ fn to_value<T: Serialize>(value: &T) -> Result<Value, StoreError> {
 }
 
 fn from_text(text: &str) -> Result<Value, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Unreadable { what: "journal entry", problem: error.to_string() })
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Unreadable { what: "journal entry", problem: error.to_string() })
 }
 
 fn unknown_word(word: &str) -> StoreError {

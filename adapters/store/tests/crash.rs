@@ -43,7 +43,8 @@ async fn write_pair(store: &Store, number: u64, padding: usize) -> Result<(), St
 async fn check_whole(path: &Path, acknowledged: u64) -> Result<u64, Box<dyn std::error::Error>> {
     let store = Store::open(path).await?;
     let reached = store.cursor("pairs").load().await?.map_or(0, |at| at.block);
-    let (left, right) = (store.documents("left").list::<String>().await?, store.documents("right").list::<u64>().await?);
+    let (left, right) =
+        (store.documents("left").list::<String>().await?, store.documents("right").list::<u64>().await?);
     assert!(reached >= acknowledged, "{acknowledged} were acknowledged and {reached} are there");
     assert_eq!((left.len() as u64, right.len() as u64), (reached, reached), "half a pair is stored");
     Ok(reached)
@@ -98,7 +99,11 @@ async fn a_full_disk_is_said_and_leaves_no_half_state() -> Outcome {
     let mount = "mount -t tmpfs -o size=2m none \"$0\" && exec \"$@\"";
     let inner = child("a_full_disk_is_said_and_leaves_no_half_state", &folder.path().join("sublet.db"))?;
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount]).arg(folder.path()).arg(inner.get_program()).args(inner.get_args());
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", mount])
+        .arg(folder.path())
+        .arg(inner.get_program())
+        .args(inner.get_args());
     command.env(CHILD, folder.path().join("sublet.db")).process_group(0);
     let output = command.output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sublet_base::{Address, B256, UnixTime};
-use sublet_store::{Begun, Ending, EntryState, Expect, NewOffer, NewOrder, OfferState, OrderState, Position, Put, StepState, Store, StoreError};
+use sublet_store::{
+    Begun, Ending, EntryState, Expect, NewOffer, NewOrder, OfferState, OrderState, Position, Put, StepState, Store,
+    StoreError,
+};
 use tempfile::TempDir;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -34,7 +37,11 @@ async fn the_journal_says_what_a_crash_left_half_done() -> Outcome {
     let open = store.journal().open_entries().await?;
     assert_eq!(open.len(), 1);
     let left: Vec<_> = open[0].to_undo().into_iter().map(|r| (r.step.as_str(), r.state)).collect();
-    assert_eq!(left, [("call", StepState::Intended), ("machine", StepState::Done)], "newest first, without what was undone");
+    assert_eq!(
+        left,
+        [("call", StepState::Intended), ("machine", StepState::Done)],
+        "newest first, without what was undone"
+    );
     assert!(open[0].is_done("machine") && !open[0].is_done("call"));
     let known = store.journal().begin("lease-7/start", "start", &json!({"lease": 7})).await?;
     assert!(matches!(known, Begun::Known(entry) if entry.steps.len() == 5));
@@ -130,8 +137,18 @@ async fn a_transaction_lands_whole_or_not_at_all() -> Outcome {
 #[tokio::test]
 async fn the_book_survives_and_keeps_the_order_of_arrival() -> Outcome {
     let (_folder, path) = scratch();
-    let offer = |n: u8| NewOffer { hash: B256::repeat_byte(n), provider: Address::repeat_byte(1), valid_until: UnixTime(100 + u64::from(n)), document: format!("offer {n}") };
-    let order = |n: u8| NewOrder { hash: B256::repeat_byte(n), renter: Address::repeat_byte(2), valid_until: UnixTime(100 + u64::from(n)), document: format!("order {n}") };
+    let offer = |n: u8| NewOffer {
+        hash: B256::repeat_byte(n),
+        provider: Address::repeat_byte(1),
+        valid_until: UnixTime(100 + u64::from(n)),
+        document: format!("offer {n}"),
+    };
+    let order = |n: u8| NewOrder {
+        hash: B256::repeat_byte(n),
+        renter: Address::repeat_byte(2),
+        valid_until: UnixTime(100 + u64::from(n)),
+        document: format!("order {n}"),
+    };
     {
         let book = Store::open(&path).await?.book();
         for n in [9, 3, 5] {
