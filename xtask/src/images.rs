@@ -36,13 +36,18 @@ pub(crate) fn run(repository: &Path, options: &Options) -> Result<()> {
     fs::create_dir_all(artefacts.root()).with_context(|| format!("cannot make {}", artefacts.root().display()))?;
     let store = artefacts.store()?;
     for recipe in &recipes {
-        if recipe.name() == KERNEL { kernel(&artefacts, &store, recipe, options.force)? } else { image(&store, recipe, options.force)? }
+        if recipe.name() == KERNEL {
+            kernel(&artefacts, &store, recipe, options.force)?
+        } else {
+            image(&store, recipe, options.force)?
+        }
     }
     Ok(())
 }
 
 fn recipes(folder: &Path, names: &[String]) -> Result<Vec<Recipe>> {
-    let mut folders: Vec<_> = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?.iter().map(fs::DirEntry::path).collect();
+    let mut folders: Vec<_> =
+        fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?.iter().map(fs::DirEntry::path).collect();
     folders.sort();
     let mut recipes = Vec::new();
     for folder in folders.iter().filter(|f| f.join("recipe.toml").is_file()) {

@@ -1,6 +1,8 @@
 //! The project's own checks and builders: `cargo xtask COMMAND`.
 
 mod images;
+mod layers;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,11 +21,17 @@ struct Cli {
 enum Command {
     /// Build what is missing of the images, the kernel and the initrd into the cache.
     Images(images::Options),
+    /// Check that dependencies between our packages point left only.
+    Layers,
+    /// Check what no compiler checks.
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Images(options) => images::run(&repository(), &options),
+        Command::Layers => layers::run(&repository()),
+        Command::Tidy => tidy::run(&repository()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,7 +24,8 @@ fn lines(targets: &str, suite: &str) -> Option<String> {
     for target in targets.lines() {
         let fields: Vec<_> = target.split('|').collect();
         if let [uri, "Debian", codename, "main"] = fields[..]
-            && (codename == suite || codename.strip_prefix(suite).is_some_and(|rest| matches!(rest, "-updates" | "-security")))
+            && (codename == suite
+                || codename.strip_prefix(suite).is_some_and(|rest| matches!(rest, "-updates" | "-security")))
         {
             found.insert((codename, uri));
         }

@@ -94,8 +94,8 @@ impl Artefacts {
     /// # Errors
     /// [`ArtefactError::Missing`] with the first that is not.
     pub fn check(&self) -> Result<(), ArtefactError> {
-        [self.vmlinuz(), self.initrd()].into_iter().try_for_each(|path| {
-            if path.is_file() { Ok(()) } else { Err(ArtefactError::Missing(path)) }
-        })
+        [self.vmlinuz(), self.initrd()]
+            .into_iter()
+            .try_for_each(|path| if path.is_file() { Ok(()) } else { Err(ArtefactError::Missing(path)) })
     }
 }

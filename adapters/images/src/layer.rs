@@ -161,8 +161,12 @@ impl<W: Write> Packer<'_, W> {
             return self.tar.append_link(&mut header, target, Path::new(OsStr::from_bytes(&first)));
         }
         if !node.meta.xattrs.is_empty() {
-            let pairs: Vec<(String, &[u8])> =
-                node.meta.xattrs.iter().map(|(k, v)| (format!("{XATTR}{}", String::from_utf8_lossy(k)), v.as_slice())).collect();
+            let pairs: Vec<(String, &[u8])> = node
+                .meta
+                .xattrs
+                .iter()
+                .map(|(k, v)| (format!("{XATTR}{}", String::from_utf8_lossy(k)), v.as_slice()))
+                .collect();
             self.tar.append_pax_extensions(pairs.iter().map(|(k, v)| (k.as_str(), *v)))?;
         }
         match &node.kind {

@@ -74,7 +74,8 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "closing it releases the loc
 impl Lock {
     /// Waits for the lock at `path`.
     pub(crate) fn take(path: &Path) -> Result<Self, LayoutError> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(context("open", path))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(context("open", path))?;
         file.lock().map_err(context("lock", path))?;
         Ok(Self(file))
     }
@@ -89,7 +90,10 @@ impl Layout {
         let marker = layout.root.join("oci-layout");
         if !marker.exists() {
             let _lock = layout.lock()?;
-            let content = OciLayoutBuilder::default().image_layout_version("1.0.0").build().map_err(|e| document("oci-layout", &e))?;
+            let content = OciLayoutBuilder::default()
+                .image_layout_version("1.0.0")
+                .build()
+                .map_err(|e| document("oci-layout", &e))?;
             replace(&marker, &serde_json::to_vec(&content).map_err(|e| document("oci-layout", &e))?)?;
         }
         Ok(layout)

@@ -91,7 +91,6 @@ impl ImageStore {
         Self { bounds, ..self }
     }
 
-
     /// The image a name stands for. A manifest digest (`sha256:…`) names itself if its manifest is here.
     ///
     /// # Errors
@@ -168,7 +167,8 @@ impl ImageStore {
 
     fn apply_layer(&self, tree: &mut Tree, image: &Digest, descriptor: &Descriptor) -> Result<(), StoreError> {
         let layer = digest_of(descriptor)?;
-        let unsupported = || StoreError::Unsupported { digest: *image, why: format!("layer type {}", descriptor.media_type()) };
+        let unsupported =
+            || StoreError::Unsupported { digest: *image, why: format!("layer type {}", descriptor.media_type()) };
         let mut blob = Hashing::new(BufReader::with_capacity(1 << 18, self.layout.open_blob(&layer)?));
         let applied = match descriptor.media_type().to_string().as_str() {
             "application/vnd.oci.image.layer.v1.tar" => tree.apply(&mut blob),
@@ -231,7 +231,8 @@ impl ImageStore {
         self.layout.adopt(&partial, &layer)?;
 
         let config = encode_config(config, &layer)?;
-        let config_descriptor = descriptor(MediaType::ImageConfig, config.len() as u64, self.layout.write(&lock, &config)?)?;
+        let config_descriptor =
+            descriptor(MediaType::ImageConfig, config.len() as u64, self.layout.write(&lock, &config)?)?;
         let manifest = ImageManifestBuilder::default()
             .schema_version(SCHEMA_VERSION)
             .media_type(MediaType::ImageManifest)
@@ -245,7 +246,14 @@ impl ImageStore {
         Ok(ImageRef { name: name.to_owned(), digest })
     }
 
-    pub(crate) fn name(&self, lock: &Lock, name: &str, digest: &Digest, size: u64, source: &str) -> Result<(), StoreError> {
+    pub(crate) fn name(
+        &self,
+        lock: &Lock,
+        name: &str,
+        digest: &Digest,
+        size: u64,
+        source: &str,
+    ) -> Result<(), StoreError> {
         let mut descriptor = descriptor(MediaType::ImageManifest, size, *digest)?;
         let annotations = HashMap::from([(REF_NAME.into(), name.into()), (SOURCE.into(), source.into())]);
         descriptor.set_annotations(Some(annotations));
@@ -271,7 +279,11 @@ fn image_config(configuration: &ImageConfiguration) -> ImageConfig {
     let Some(config) = configuration.config() else { return ImageConfig::default() };
     let mut argv = config.entrypoint().clone().unwrap_or_default();
     argv.extend(config.cmd().clone().unwrap_or_default());
-    ImageConfig { argv, env: config.env().clone().unwrap_or_default(), cwd: config.working_dir().clone().unwrap_or_default() }
+    ImageConfig {
+        argv,
+        env: config.env().clone().unwrap_or_default(),
+        cwd: config.working_dir().clone().unwrap_or_default(),
+    }
 }
 
 /// A descriptor's digest, which must be a sha256.

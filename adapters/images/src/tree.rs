@@ -86,7 +86,10 @@ pub(crate) struct Meta {
 pub(crate) enum Kind {
     Folder(Children),
     /// A range of the spool.
-    File { offset: u64, size: u64 },
+    File {
+        offset: u64,
+        size: u64,
+    },
     Symlink(Vec<u8>),
     Fifo,
 }
@@ -118,7 +121,8 @@ impl Tree {
     /// An empty root, spooling into `spool`.
     #[must_use]
     pub fn new(spool: File, bounds: Bounds) -> Self {
-        let root = Node { meta: Meta { mode: 0o755, ..Meta::default() }, kind: Kind::Folder(Children::new()), layer: 0 };
+        let root =
+            Node { meta: Meta { mode: 0o755, ..Meta::default() }, kind: Kind::Folder(Children::new()), layer: 0 };
         Self { nodes: vec![root], spool, spooled: 0, entries: 0, layers: 0, bounds }
     }
 
@@ -318,7 +322,11 @@ impl Tree {
                 let mut rest = vec![name];
                 rest.extend(todo.into_iter().rev());
                 // A dangling link's target is made only where that needs no climbing.
-                return if rest.iter().any(|n| n == b"..") { Resolved::Blocked } else { Resolved::Missing { folder: here, rest } };
+                return if rest.iter().any(|n| n == b"..") {
+                    Resolved::Blocked
+                } else {
+                    Resolved::Missing { folder: here, rest }
+                };
             };
             match &self.node(id).kind {
                 Kind::Folder(_) => trail.push(id),
