@@ -42,7 +42,11 @@ impl Follower {
         let cursor = store.cursor(CURSOR);
         let start = match cursor.load().await? {
             Some(at) => BlockRef { number: at.block, hash: at.hash },
-            None => desk.ledger.head().await.map_err(FollowError::Chain)?.block,
+            None => {
+                let head = desk.ledger.head().await.map_err(FollowError::Chain)?.block;
+                cursor.advance(Position { block: head.number, hash: head.hash }).await?;
+                head
+            }
         };
         desk.set_seen(start.number);
         let blocks = Blocks::new(Arc::clone(&desk.ledger), Some(start), options);
