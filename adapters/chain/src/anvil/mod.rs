@@ -41,6 +41,8 @@ pub struct AnvilOptions {
     pub block_time: Option<u32>,
     /// Folder for the chain's state and log; without it the chain is forgotten when it stops.
     pub state: Option<PathBuf>,
+    /// Further arguments for anvil, for tests.
+    pub extra: Vec<String>,
     /// How long to wait for the first answer.
     pub ready_within: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for AnvilOptions {
             chain_id: 31_337,
             block_time: None,
             state: None,
+            extra: Vec::new(),
             ready_within: Duration::from_secs(30),
         }
     }

@@ -153,5 +153,6 @@ fn arguments(port: u16, options: &AnvilOptions, state: Option<&State>) -> Vec<St
         add("--state", state.file().display().to_string());
         add("--state-interval", STATE_INTERVAL.to_owned());
     }
+    arguments.extend(options.extra.iter().cloned());
     arguments
 }
