@@ -1,4 +1,5 @@
 //! Two peers and a relay in one process, on loopback: every way a link can go, and what must not get through.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise, in its helpers too")]
 
 mod common;
 
@@ -114,6 +115,16 @@ async fn raw_bytes_follow_answers() {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "hello\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_is_never_taken_for_the_end() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    let broken = Request::Logs { agreement: Agreement::Job(JobId(9)), follow: true };
+    let (_, mut stream) = ask(&peer, &broken).await.unwrap();
+    assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! The gateway as a process of its own: what an open stream, and so an ssh session, sees when it is killed.
 //!
 //! `SUBLET_TEST_OUTAGE_SECONDS` sets how long the gateway stays away.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise, in its helpers too")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};

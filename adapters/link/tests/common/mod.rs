@@ -1,9 +1,11 @@
 //! A provider of echoes, and links bound to loopback.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "shared by tests only")]
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,13 +19,22 @@ use sublet_wire::link::{
     Agreement, ByteSource, ByteStream, MachineState, OpenStream, PeerHandler, Refusal, RefusalReason, Request,
     Response, ResultArchive, Status, read_frame, write_frame,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, duplex};
 use tokio_util::sync::CancellationToken;
 
 /// The port whose stream comes back as it was sent.
 pub const ECHO: u16 = 7;
 /// The port that says how much it was sent, but only after the end.
 pub const COUNT: u16 = 8;
+
+/// A source that breaks instead of ending.
+struct Breaking;
+
+impl AsyncRead for Breaking {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::Error::other("seeded")))
+    }
+}
 
 /// Admits the peers in the set and offers the two ports.
 #[derive(Default)]
@@ -77,8 +88,9 @@ impl PeerHandler for Provider {
         Ok(())
     }
 
-    async fn logs(&self, _: PeerKey, _: Agreement, _: bool) -> Result<ByteSource, Refusal> {
-        Ok(Box::new(&b"hello\n"[..]))
+    async fn logs(&self, _: PeerKey, _: Agreement, follow: bool) -> Result<ByteSource, Refusal> {
+        let lines = &b"hello\n"[..];
+        if follow { Ok(Box::new(lines.chain(Breaking))) } else { Ok(Box::new(lines)) }
     }
 
     async fn set_keys(&self, _: PeerKey, _: LeaseId, _: Vec<String>) -> Result<(), Refusal> {
