@@ -123,8 +123,10 @@ async fn a_cut_is_never_taken_for_the_end() {
     let renter = link(PathPolicy::Auto, Vec::new()).await;
     let peer = serving.befriend(&renter, None);
     let broken = Request::Logs { agreement: Agreement::Job(JobId(9)), follow: true };
-    let (_, mut stream) = ask(&peer, &broken).await.unwrap();
-    assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
+    // A reset may overtake what was sent before it, the answer included.
+    if let Ok((_, mut stream)) = ask(&peer, &broken).await {
+        assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
