@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! qemu/        virtual machines          container/  namespaces and cgroups        fake/  files only, for simulation
+//! initrd.rs    what virtual machines boot
 //! helper.rs    what a re-executed copy of the binary does     netns.rs  reaching into a machine's network namespace
 //! ```
 //! Work that must not happen in a daemon with threads (forking into namespaces, entering one) is done by a short-lived
@@ -13,6 +14,7 @@ pub mod fake;
 mod files;
 pub mod guest;
 pub mod helper;
+pub mod initrd;
 pub mod netns;
 pub mod qemu;
 

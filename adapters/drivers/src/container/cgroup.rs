@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 /// The cgroup hierarchies of this host.
 #[derive(Clone, Debug)]
-pub(super) struct Hierarchies {
+pub(crate) struct Hierarchies {
     /// Mount point and controllers of each version 1 hierarchy.
     v1: Vec<(PathBuf, Vec<String>)>,
     v2: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub(super) struct Hierarchies {
 
 impl Hierarchies {
     /// What is mounted here.
-    pub(super) fn find() -> io::Result<Self> {
+    pub(crate) fn find() -> io::Result<Self> {
         Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
@@ -43,7 +43,7 @@ impl Hierarchies {
     }
 
     /// Whether a container can be limited and frozen here.
-    pub(super) fn missing(&self) -> Option<&'static str> {
+    pub(crate) fn missing(&self) -> Option<&'static str> {
         ["memory", "cpu", "pids", "freezer"].into_iter().find(|controller| match self.v1_point(controller) {
             Some(_) => false,
             None => !self.v1.is_empty() || !self.v2_offers(controller),
@@ -63,7 +63,7 @@ impl Hierarchies {
     }
 
     /// Whether memory limits can include swap.
-    pub(super) fn counts_swap(&self) -> bool {
+    pub(crate) fn counts_swap(&self) -> bool {
         match self.v1_point("memory") {
             Some(point) => point.join("memory.memsw.limit_in_bytes").exists(),
             None => Path::new("/proc/swaps").exists() && self.v2.is_some(),
@@ -71,14 +71,14 @@ impl Hierarchies {
     }
 
     /// The cgroup called `name`, an absolute path within each hierarchy.
-    pub(super) fn group(&self, name: &str) -> Group {
+    pub(crate) fn group(&self, name: &str) -> Group {
         Group { name: name.trim_start_matches('/').to_owned(), hierarchies: self.clone() }
     }
 }
 
 /// One container's cgroup.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     name: String,
     hierarchies: Hierarchies,
 }
@@ -99,13 +99,13 @@ impl Group {
     }
 
     /// Memory charged, bytes.
-    pub(super) fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         let file = if self.is_v1("memory") { "memory.usage_in_bytes" } else { "memory.current" };
         self.number("memory", file).unwrap_or(0)
     }
 
     /// Processor time used, microseconds.
-    pub(super) fn cpu_micros(&self) -> u64 {
+    pub(crate) fn cpu_micros(&self) -> u64 {
         if self.is_v1("cpuacct") {
             return self.number("cpuacct", "cpuacct.usage").unwrap_or(0) / 1000;
         }
@@ -115,7 +115,7 @@ impl Group {
     }
 
     /// Whether it is frozen.
-    pub(super) fn is_frozen(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         let Some(folder) = self.folder("freezer") else { return false };
         let file = if self.is_v1("freezer") { "freezer.state" } else { "cgroup.freeze" };
         let state = fs::read_to_string(folder.join(file)).unwrap_or_default();
@@ -123,7 +123,7 @@ impl Group {
     }
 
     /// Freezes or thaws every process, and waits until that has happened.
-    pub(super) fn set_frozen(&self, frozen: bool) -> io::Result<()> {
+    pub(crate) fn set_frozen(&self, frozen: bool) -> io::Result<()> {
         let folder = self.folder("freezer").ok_or_else(|| io::Error::other("no freezer is mounted"))?;
         let (file, on, off) =
             if self.is_v1("freezer") { ("freezer.state", "FROZEN", "THAWED") } else { ("cgroup.freeze", "1", "0") };
@@ -150,7 +150,7 @@ impl Group {
     }
 
     /// Kills whatever is in it, frozen or not, and waits until it is empty.
-    pub(super) fn kill_all(&self) -> io::Result<()> {
+    pub(crate) fn kill_all(&self) -> io::Result<()> {
         until(Duration::from_secs(10), "processes do not die", || {
             let processes = self.processes()?;
             for &pid in &processes {
@@ -168,7 +168,7 @@ impl Group {
     }
 
     /// Removes it from every hierarchy. It must be empty. Harmless when absent.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         let points = self.hierarchies.v1.iter().map(|(point, _)| point).chain(&self.hierarchies.v2);
         for folder in points.map(|point| point.join(&self.name)) {
             until(Duration::from_secs(5), "a cgroup stays busy", || match fs::remove_dir(&folder) {
@@ -185,7 +185,7 @@ impl Group {
 }
 
 /// Waits until `done` says so; it is asked every few milliseconds.
-pub(super) fn until(limit: Duration, otherwise: &str, mut done: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+pub(crate) fn until(limit: Duration, otherwise: &str, mut done: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     let deadline = Instant::now() + limit;
     while !done()? {
         if Instant::now() > deadline {

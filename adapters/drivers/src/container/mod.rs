@@ -8,12 +8,12 @@
 //! Everything else (overlay, loop device of the disk, bind mounts) lives in the container's own mount namespace and goes
 //! with it. Nothing is kept in memory: a new driver sees what an earlier one left. Root only.
 
-mod cgroup;
+pub(crate) mod cgroup;
 mod config;
 mod launch;
 mod mounts;
 mod probe;
-mod process;
+pub(crate) mod process;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

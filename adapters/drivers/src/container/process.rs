@@ -13,9 +13,9 @@ use crate::files;
 
 /// Names one process of this host for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Process {
+pub(crate) struct Process {
     /// Its id on the host.
-    pub(super) pid: i32,
+    pub(crate) pid: i32,
     /// When it started, in clock ticks since the host booted.
     started: u64,
     /// Which boot that was.
@@ -24,23 +24,23 @@ pub(super) struct Process {
 
 impl Process {
     /// The process that has this id now.
-    pub(super) fn of(pid: i32) -> io::Result<Self> {
+    pub(crate) fn of(pid: i32) -> io::Result<Self> {
         let (_, started) = stat(pid)?;
         Ok(Self { pid, started, boot: boot_id()? })
     }
 
     /// What was written with [`Process::save`], if anything was.
-    pub(super) fn load(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn load(path: &Path) -> io::Result<Option<Self>> {
         Ok(files::read_if_any(path)?.map(|text| serde_json::from_slice(&text)).transpose()?)
     }
 
     /// Writes it down.
-    pub(super) fn save(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
         files::replace(path, &serde_json::to_vec(self)?)
     }
 
     /// Whether it still runs. One that has died and is not yet reaped does not.
-    pub(super) fn is_alive(&self) -> io::Result<bool> {
+    pub(crate) fn is_alive(&self) -> io::Result<bool> {
         if boot_id()? != self.boot {
             return Ok(false);
         }
@@ -52,7 +52,7 @@ impl Process {
     }
 
     /// Asks it to end.
-    pub(super) fn terminate(&self) -> io::Result<()> {
+    pub(crate) fn terminate(&self) -> io::Result<()> {
         match kill(Pid::from_raw(self.pid), Signal::SIGTERM) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(e) => Err(e.into()),
