@@ -33,7 +33,7 @@ impl Tree {
 
     fn take<R: Read>(&mut self, item: Item<'_, R>) -> Result<(), LayerError> {
         let Item { path, link, meta, mut entry } = item;
-        if self.hide(&path)? {
+        if self.take_whiteout(&path)? {
             return Ok(());
         }
         let kind = match entry.header().entry_type() {
@@ -56,7 +56,7 @@ impl Tree {
     }
 
     /// Carries out a whiteout; false when the entry is none.
-    fn hide(&mut self, path: &Components) -> Result<bool, LayerError> {
+    fn take_whiteout(&mut self, path: &Components) -> Result<bool, LayerError> {
         let Some((name, parents)) = path.0.split_last() else { return Ok(false) };
         let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(false) };
         let parents = Components(parents.to_vec());

@@ -100,7 +100,11 @@ impl Layout {
     }
 
     pub(crate) fn lock(&self) -> Result<Lock, LayoutError> {
-        Lock::take(&self.root.join(".lock"))
+        Lock::take(&self.lock_path())
+    }
+
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.root.join(".lock")
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {

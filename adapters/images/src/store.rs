@@ -171,7 +171,9 @@ impl ImageStore {
             || StoreError::Unsupported { digest: *image, why: format!("layer type {}", descriptor.media_type()) };
         let mut blob = Hashing::new(BufReader::with_capacity(1 << 18, self.layout.open_blob(&layer)?));
         let applied = match descriptor.media_type().to_string().as_str() {
-            "application/vnd.oci.image.layer.v1.tar" => tree.apply(&mut blob),
+            "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
+                tree.apply(&mut blob)
+            }
             "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
                 tree.apply(MultiGzDecoder::new(&mut blob))
             }
@@ -185,6 +187,10 @@ impl ImageStore {
             return Err(LayoutError::Damaged { path, expected: layer, found }.into());
         }
         applied.map_err(|source| StoreError::Layer { digest: *image, layer, source })
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     pub(crate) fn empty_tree(&self) -> Result<Tree, StoreError> {

@@ -216,31 +216,30 @@ impl Tree {
 
     /// Hides `name` of lower layers in the folder at `parents`.
     pub(crate) fn whiteout(&mut self, parents: &Components, name: &[u8]) {
-        let Some(folder) = self.find(parents) else { return };
-        let layer = self.layers;
-        if self.child(folder, name).is_some_and(|id| self.node(id).layer < layer) {
-            self.unlink(folder, name);
-        } else if let Some(id) = self.child(folder, name) {
-            self.hide_lower(id);
+        if let Some(folder) = self.find(parents) {
+            self.hide(folder, name);
         }
     }
 
     /// Hides everything of lower layers in the folder at `path`.
     pub(crate) fn opaque(&mut self, path: &Components) {
         if let Some(folder) = self.find(path) {
-            self.hide_lower(folder);
+            self.hide_below(folder);
         }
     }
 
-    fn hide_lower(&mut self, folder: NodeId) {
-        let children: Vec<_> = self.children(folder).map(|(name, id)| (name.clone(), id)).collect();
-        for (name, id) in children {
-            if self.node(id).layer < self.layers {
-                self.unlink(folder, &name);
-            } else {
-                self.hide_lower(id);
-            }
+    /// What this layer itself put there, before or after its whiteout, stays.
+    fn hide(&mut self, folder: NodeId, name: &[u8]) {
+        let Some(id) = self.child(folder, name) else { return };
+        self.hide_below(id);
+        if self.node(id).layer < self.layers && self.children(id).next().is_none() {
+            self.unlink(folder, name);
         }
+    }
+
+    fn hide_below(&mut self, folder: NodeId) {
+        let names: Vec<_> = self.children(folder).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.hide(folder, name));
     }
 
     /// Removes the entry at `path`, and whatever is below it.
