@@ -10,6 +10,7 @@ use sublet_base::PeerKey;
 use sublet_wire::link::ALPN;
 use thiserror::Error;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{GatewayUrl, LinkKey, Peer, PeerAddr};
 
@@ -20,6 +21,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
 const STREAM_WINDOW: u32 = 2 << 20;
 /// Unread bytes one peer can make us hold.
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// How often to look for the first gateway.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Streams a peer may have open to us.
 const MAX_STREAMS: u32 = 128;
 
@@ -109,6 +112,7 @@ pub enum GatewayState {
 pub struct Link {
     pub(crate) endpoint: Endpoint,
     policy: PathPolicy,
+    _looking: Arc<DropGuard>,
 }
 
 impl Link {
@@ -143,7 +147,9 @@ impl Link {
             }
         }
         let endpoint = builder.bind().await.map_err(|e| LinkError::Bind(format!("{e:#}")))?;
-        Ok(Self { endpoint, policy: config.policy })
+        let looking = CancellationToken::new();
+        tokio::spawn(look_for_gateway(endpoint.clone(), config.gateways, looking.clone()));
+        Ok(Self { endpoint, policy: config.policy, _looking: Arc::new(looking.drop_guard()) })
     }
 
     /// Our peer key.
@@ -213,6 +219,20 @@ impl Link {
     pub async fn close(&self) {
         self.endpoint.close().await;
     }
+}
+
+/// The endpoint itself looks for a gateway every 20 s or so: too long when all of them start together.
+async fn look_for_gateway(endpoint: Endpoint, gateways: Vec<Gateway>, stop: CancellationToken) {
+    let Some(first) = gateways.first() else { return };
+    let mut status = endpoint.home_relay_status();
+    let look = async {
+        while status.get().is_empty() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // Telling it about a gateway, known or not, makes it look now.
+            endpoint.insert_relay(first.url.0.clone(), first.config()).await;
+        }
+    };
+    tokio::select! { () = look => {}, () = stop.cancelled() => {}, () = endpoint.closed() => {} }
 }
 
 fn transport() -> QuicTransportConfig {

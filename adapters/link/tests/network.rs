@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{COUNT, ECHO, Serving, ask, connect, link, ping, relay, url};
 use sublet_base::{JobId, LeaseId};
-use sublet_link::{Gateway, GatewayState, PathPolicy, PeerAddr, RelayAccess};
+use sublet_link::{Gateway, GatewayState, GatewayUrl, PathPolicy, PeerAddr, RelayAccess};
 use sublet_wire::link::{
     Agreement, MachineState, OpenStream, RefusalReason, Request, Response, Status, TransportError, read_frame,
 };
@@ -203,6 +203,19 @@ async fn a_stream_goes_on_when_the_gateway_comes_back() {
     timeout(PATIENCE, stream.read_exact(&mut back)).await.expect("the stream did not go on").unwrap();
     assert_eq!(&back, b"meanwhile");
     ping(&mut stream, b"after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_may_start_last() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = reserved.local_addr().unwrap().port();
+    let gateway: GatewayUrl = format!("http://127.0.0.1:{port}").parse().unwrap();
+    drop(reserved);
+    let provider = link(PathPolicy::RelayOnly, vec![gateway.into()]).await;
+    let early = provider.online(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(early.to_string(), "no gateway answered within 1 s");
+    let _relay = relay(port, RelayAccess::Open).await;
+    provider.online(PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
