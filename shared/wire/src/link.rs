@@ -43,7 +43,7 @@ pub const MAX_KEYS: usize = 64;
 pub const MAX_KEY: usize = 4096;
 
 /// Which agreement a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Agreement {
     /// A lease.
