@@ -3,11 +3,9 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use common::{Layer, Seen, read_disk, store};
 use sublet_images::{Bounds, ImageRef, ImageStore, LayoutError, StoreError};
@@ -31,6 +29,12 @@ fn import(store: &ImageStore, name: &str, archive: &[u8]) -> ImageRef {
 fn disks(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root.join("disks/v1")).unwrap();
     entries.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "erofs")).collect()
+}
+
+fn bytes_of_disks(root: &Path) -> u64 {
+    let entries = fs::read_dir(root.join("disks/v1")).unwrap();
+    // A file may be renamed between being listed and being looked at.
+    entries.filter_map(|e| e.unwrap().metadata().ok()).map(|m| m.len()).sum()
 }
 
 #[test]
@@ -116,8 +120,6 @@ fn an_image_over_the_bounds_is_refused() {
 fn a_killed_process_leaves_no_half_disk() {
     if let Some(root) = std::env::var_os(CHILD) {
         let store = ImageStore::open(Path::new(&root)).unwrap();
-        // Its parent kills it somewhere after this line.
-        std::io::stdout().write_all(b"ready\n").unwrap();
         let image = import(&store, "thing", &archive(20_000_000));
         store.prepare(&image.digest).unwrap();
         return;
@@ -127,7 +129,7 @@ fn a_killed_process_leaves_no_half_disk() {
     let expected = fs::read(reference.prepare(&image.digest).unwrap().rootfs).unwrap();
 
     let (folder, store) = store();
-    for millis in [0, 3, 10, 30, 60, 100, 150, 200, 300, 450] {
+    for written in [0, 1, 4_000_000, 10_000_000, 16_000_000, 19_999_999, 20_000_000] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_killed_process_leaves_no_half_disk", "--nocapture"])
             .env(CHILD, folder.path())
@@ -135,14 +137,17 @@ fn a_killed_process_leaves_no_half_disk() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The moment is what is being varied; nothing is waited for.
-        thread::sleep(Duration::from_millis(millis));
+        // Catch it while it writes: as soon as that much of the disk is there, whatever the file is called meanwhile.
+        while bytes_of_disks(folder.path()) < written && child.try_wait().unwrap().is_none() {
+            thread::yield_now();
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         for disk in disks(folder.path()) {
-            assert!(fs::read(&disk).unwrap() == expected, "half a disk after {millis} ms");
+            assert!(fs::read(&disk).unwrap() == expected, "half a disk after {written} bytes");
             fs::remove_file(disk).unwrap();
         }
+        // The next one completes it, over what the killed one left behind.
         if let Ok(found) = store.resolve("thing") {
             assert_eq!(found.digest, image.digest);
             assert!(fs::read(store.prepare(&found.digest).unwrap().rootfs).unwrap() == expected);
