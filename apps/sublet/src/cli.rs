@@ -33,8 +33,32 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Keys, balances, and moving money in and out
+    Account(commands::account::Args),
+    /// What is on offer
+    Market(commands::market::Args),
+    /// Run a job: order, wait, check the result, settle
+    Run(commands::run::Args),
+    /// What was ordered and how it went
+    Jobs(commands::jobs::Args),
+    /// Rent a machine
+    Rent(commands::rent::Args),
+    /// The machines you rent, and what they cost
+    Leases(commands::leases::Args),
+    /// Log in to a machine
+    Ssh(commands::ssh::Args),
+    /// Make a port of a machine reachable here
+    Forward(commands::forward::Args),
+    /// What a machine or a job printed
+    Logs(commands::logs::Args),
+    /// Keep a book of offers and orders and match them
+    Solver(commands::solver::Args),
+    /// Relay links between peers that cannot reach each other
+    Gateway(commands::gateway::Args),
     /// Print a shell's completion script
     Completions(commands::completions::Args),
+    #[command(name = "__proxy", hide = true)]
+    Proxy(commands::proxy::Args),
 }
 
 impl Cli {
@@ -42,9 +66,20 @@ impl Cli {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let output = Output::new(self.json);
         let home = Home::locate(self.home)?;
-        let _ = (&output, &home);
         match self.command {
+            Command::Account(args) => args.run(&home, output).await,
+            Command::Market(args) => args.run(&home, output).await,
+            Command::Run(args) => args.run(&home, output).await,
+            Command::Jobs(args) => args.run(&home, output).await,
+            Command::Rent(args) => args.run(&home, output).await,
+            Command::Leases(args) => args.run(&home, output).await,
+            Command::Ssh(args) => args.run(&home, output).await,
+            Command::Forward(args) => args.run(&home, output).await,
+            Command::Logs(args) => args.run(&home, output).await,
+            Command::Solver(args) => args.run(&home, output).await,
+            Command::Gateway(args) => args.run(&home, output).await,
             Command::Completions(args) => args.run(),
+            Command::Proxy(args) => args.run(&home, output).await,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sublet_base::Address;
-use sublet_daemon::{NextStep, create_private_dir, write_private};
+use sublet_daemon::{create_private_dir, write_private};
+
+use crate::output::Advise;
 
 /// The home directory.
 #[derive(Clone, Debug)]
@@ -38,8 +40,7 @@ impl Home {
             Some(root) => root,
             None => std::env::home_dir()
                 .context("there is no home directory")
-                .map_err(anyhow::Error::into_boxed_dyn_error)
-                .next_step(|| "name a directory with --home or SUBLET_HOME".to_owned())?
+                .advise(|| "name a directory with --home or SUBLET_HOME".to_owned())?
                 .join(".sublet"),
         };
         Ok(Self { root: std::path::absolute(root)? })
@@ -53,6 +54,16 @@ impl Home {
     /// Encrypted keystore files, one an account.
     pub(crate) fn accounts(&self) -> PathBuf {
         self.root.join("accounts")
+    }
+
+    /// Passphrase file of an account that `sublet up` made for a local network.
+    pub(crate) fn passphrase(&self, account: &str) -> PathBuf {
+        self.accounts().join(format!("{account}.passphrase"))
+    }
+
+    /// Transactions an account has under way, so that a crash loses none.
+    pub(crate) fn transactions(&self, account: Address) -> PathBuf {
+        self.root.join("transactions").join(account.to_string())
     }
 
     /// The secret key of this person's link endpoint.
@@ -84,8 +95,8 @@ impl Home {
     pub(crate) fn network(&self) -> Result<Network> {
         let path = self.root.join("network.json");
         let text = std::fs::read_to_string(&path)
-            .next_step(|| "start a local network with `sublet up`".to_owned())
-            .with_context(|| format!("no network is known in {}", self.root.display()))?;
+            .with_context(|| format!("no network is known in {}", self.root.display()))
+            .advise(|| "start a local network with `sublet up`".to_owned())?;
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 

@@ -3,7 +3,15 @@
 mod cli;
 mod commands;
 mod home;
+mod jobs;
+mod leases;
+mod modules;
+mod ordering;
 mod output;
+mod records;
+mod results;
+mod roles;
+mod session;
 
 use std::process::ExitCode;
 

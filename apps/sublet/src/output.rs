@@ -112,3 +112,16 @@ impl Progress {
         }
     }
 }
+
+/// Adds what to do next to an error.
+pub(crate) trait Advise<T> {
+    /// `next`: a sentence or a command.
+    fn advise(self, next: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Advise<T> for Result<T, E> {
+    fn advise(self, next: impl FnOnce() -> String) -> Result<T> {
+        let boxed = self.map_err(|error| error.into().into_boxed_dyn_error());
+        Ok(sublet_daemon::NextStep::next_step(boxed, next)?)
+    }
+}

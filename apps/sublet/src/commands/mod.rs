@@ -1,3 +1,15 @@
 //! One file a command. Each has `Args` with its flags and help, and `run`.
 
+pub(crate) mod account;
 pub(crate) mod completions;
+pub(crate) mod forward;
+pub(crate) mod gateway;
+pub(crate) mod jobs;
+pub(crate) mod leases;
+pub(crate) mod logs;
+pub(crate) mod market;
+pub(crate) mod proxy;
+pub(crate) mod rent;
+pub(crate) mod run;
+pub(crate) mod solver;
+pub(crate) mod ssh;

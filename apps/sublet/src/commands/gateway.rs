@@ -1,0 +1,60 @@
+//! `sublet gateway`: relays links between peers that cannot reach each other directly.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde::Serialize;
+use sublet_base::PeerKey;
+use sublet_daemon::shutdown_on_signals;
+
+use crate::home::Home;
+use crate::output::Output;
+use crate::roles::gateway::{self, GatewayFlags};
+use crate::roles::log::{self, Talk};
+
+/// Flags of `sublet gateway`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  sublet gateway run\n  sublet gateway run --listen 0.0.0.0:3340 --status 127.0.0.1:3341")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Relay until ctrl-c. It sees who talks to whom and how much, never what
+    Run {
+        /// Address to relay on [default: 127.0.0.1:3340]
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<SocketAddr>,
+        /// Address of the status page; none without it
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        status: Option<SocketAddr>,
+        /// Configuration file with a [gateway] section [default: sublet.toml, if there is one]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Serialize)]
+struct Running {
+    relay: String,
+    peer_key: PeerKey,
+}
+
+impl Args {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
+        let Action::Run { listen, status, config } = self.action;
+        log::start(config.as_deref(), Talk::Changes)?;
+        let shutdown = shutdown_on_signals()?;
+        let gateway = gateway::start(home, config, &GatewayFlags { listen, status }).await?;
+        let running = Running { relay: format!("http://{}", gateway.address()), peer_key: gateway.peer_key() };
+        output.answer(&running, || format!("relaying on {} with key {}", running.relay, running.peer_key))?;
+        gateway.run(shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,69 @@
+//! The local chain of `sublet up`: a supervised anvil, and the contracts on it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sublet_base::Address;
+use sublet_chain::{AnvilOptions, AnvilStatus, DeployOptions, Deployment, Faucet, LocalAnvil, ensure_deployed};
+use sublet_daemon::{BoxError, CancellationToken};
+
+use super::local;
+use crate::home::Home;
+use crate::output::Advise;
+
+/// Chain id of every local network.
+pub(crate) const CHAIN_ID: u64 = 31_337;
+
+/// Starts the chain, going on from what an earlier run left.
+pub(crate) async fn start(home: &Home, port: u16, block_seconds: u32) -> Result<LocalAnvil> {
+    let options = AnvilOptions {
+        port,
+        chain_id: CHAIN_ID,
+        block_time: Some(block_seconds),
+        state: Some(home.role("chain")),
+        ..AnvilOptions::default()
+    };
+    LocalAnvil::start(&options)
+        .await
+        .context("the local chain does not start")
+        .advise(|| "run `sublet doctor` to see what is missing".to_owned())
+}
+
+/// Where the record of the deployed contracts is kept.
+pub(crate) fn record(home: &Home) -> std::path::PathBuf {
+    home.role("chain").join("deployment.json")
+}
+
+/// The contracts, deployed if the chain is new.
+pub(crate) async fn contracts(home: &Home, url: &str) -> Result<Deployment> {
+    let account = local::dev_account(home)?;
+    let guardian: Address = Faucet::dev_wallet()?.address();
+    let options = DeployOptions { token: None, guardian };
+    ensure_deployed(url, account, &options, &record(home)).await.context("cannot deploy the contracts")
+}
+
+/// Whether `record` says that a local network was here.
+pub(crate) fn is_local(record: &Path) -> bool {
+    record.exists()
+}
+
+/// Keeps the chain until `stop`; fails if it cannot be kept running.
+pub(crate) async fn keep(chain: LocalAnvil, stop: CancellationToken) -> Result<(), BoxError> {
+    let mut status = chain.status();
+    let failed = async {
+        loop {
+            if let AnvilStatus::Failed(why) = &*status.borrow_and_update() {
+                return why.clone();
+            }
+            if status.changed().await.is_err() {
+                return "its supervisor ended".to_owned();
+            }
+        }
+    };
+    let outcome: Result<()> = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        why = failed => Err(anyhow::anyhow!("the local chain failed: {why}")),
+    };
+    chain.stop().await;
+    outcome.map_err(anyhow::Error::into_boxed_dyn_error)
+}

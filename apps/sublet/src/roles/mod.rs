@@ -1,0 +1,8 @@
+//! The roles this binary plays, each started the same way by its own `… run` command and, all together, by `sublet up`.
+
+pub(crate) mod chain;
+pub(crate) mod gateway;
+pub(crate) mod ledger;
+pub(crate) mod local;
+pub(crate) mod log;
+pub(crate) mod solver;
