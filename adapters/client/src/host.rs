@@ -158,7 +158,7 @@ impl HostClient {
     /// [`HostError`].
     pub async fn watch(
         &self,
-    ) -> Result<impl Stream<Item = Result<MachineChange, HostError>> + Send + Unpin, HostError> {
+    ) -> Result<impl Stream<Item = Result<MachineChange, HostError>> + Send + Unpin + use<>, HostError> {
         let stream = self.inner.clone().watch_machines(v1::WatchMachinesRequest {}).await?.into_inner();
         let changes = stream.map(|message| match message?.change {
             Some(Change::Machine(machine)) => Ok(Some(MachineChange::Now(Box::new(machine.try_into()?)))),
@@ -252,7 +252,7 @@ impl HostClient {
         id: &MachineId,
         source: LogSource,
         follow: bool,
-    ) -> Result<impl Stream<Item = Result<Vec<u8>, HostError>> + Send + Unpin, HostError> {
+    ) -> Result<impl Stream<Item = Result<Vec<u8>, HostError>> + Send + Unpin + use<>, HostError> {
         let request = v1::LogsRequest { name: id.to_string(), source: v1::Source::from(source).into(), follow };
         let stream = self.inner.clone().logs(request).await?.into_inner();
         Ok(stream.map_ok(|chunk| chunk.data).map_err(HostError::from))

@@ -1,0 +1,365 @@
+//! The agent's loop: look at chain and host, decide, do. One action at a time for each agreement, many agreements at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sublet_base::{Amount, MachineId, PeerKey, UnixTime};
+use sublet_chain::{Call, Head, ReadError, TxKey};
+use sublet_daemon::{Backoff, BoxError, CancellationToken, SuperviseError, Supervisor};
+use sublet_wire::link::Agreement;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::config::ProviderConfig;
+use crate::decide::{AccountAction, AccountView, OnChain, Policy, decide, decide_account, orphans};
+use crate::execute::{ExecuteError, execute};
+use crate::follow::follow;
+use crate::peer::Peers;
+use crate::ports::Ports;
+use crate::publish::publish;
+use crate::state::State;
+
+/// Looks at the host, and at what is due, this often.
+const TICK: Duration = Duration::from_secs(1);
+/// Asks the chain again about something that gave no event, this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Goodbye to the chain may take this long when stopping.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Work under way may take this long to end when stopping; the next start goes on with it otherwise.
+const DRAIN: Duration = Duration::from_secs(10);
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30), attempts: 0 };
+
+/// Why a provider does not run, or stopped.
+#[derive(Debug, Error)]
+pub enum ProviderError {
+    /// What it knew cannot be taken up.
+    #[error("the provider cannot start")]
+    Start(#[source] BoxError),
+    /// A part failed.
+    #[error("the provider stopped")]
+    Stopped(#[from] SuperviseError),
+}
+
+/// Runs a provider until `shutdown`. Machines run on afterwards; the next start adopts them.
+///
+/// # Errors
+/// [`ProviderError`].
+pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), ProviderError> {
+    let Ports { ledger, wallet, host, boards, store, link } = ports;
+    let loaded = State::load(wallet.address(), ledger, host, store).await;
+    let state = Arc::new(loaded.map_err(|e| ProviderError::Start(e.into()))?);
+    let known = state.cases().len();
+    tracing::info!(account = %state.me, agreements = known, "provider starts");
+    let config = Arc::new(config);
+    let mut tasks = Supervisor::new();
+    tasks.spawn("follow", |stop| follow(state.clone(), config.from_block, stop));
+    let worker = Worker::new(state.clone(), config.clone(), link.peer_key());
+    tasks.spawn_with_grace("work", GOODBYE + DRAIN + TICK, |stop| worker.run(stop));
+    tasks.spawn("offers", |stop| publish(state.clone(), config.clone(), wallet, boards, stop));
+    let peers = Arc::new(Peers::new(state));
+    tasks.spawn("link", |stop| async move { link.serve(peers, stop).await });
+    Ok(tasks.run(shutdown).await?)
+}
+
+/// What is worked on, one action at a time each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    Agreement(Agreement),
+    Orphan(MachineId),
+    Account,
+}
+
+struct Worker {
+    state: Arc<State>,
+    config: Arc<ProviderConfig>,
+    policy: Arc<Policy>,
+    peer_key: PeerKey,
+    info: String,
+    running: JoinSet<(Subject, Result<(), ExecuteError>)>,
+    busy: HashSet<Subject>,
+    failures: HashMap<Subject, (u32, Instant)>,
+    asked: HashMap<Agreement, Instant>,
+    account_asked: Option<Instant>,
+    free: Amount,
+    head: Option<(Head, Instant)>,
+    /// The head when this process first saw the chain: orphans are judged once events up to it are cases.
+    first_head: Option<u64>,
+    greeted: bool,
+    chain_down: bool,
+    host_down: bool,
+}
+
+impl Worker {
+    fn new(state: Arc<State>, config: Arc<ProviderConfig>, peer_key: PeerKey) -> Self {
+        let (policy, info) = (Arc::new(config.policy()), config.info());
+        Self {
+            state,
+            config,
+            policy,
+            peer_key,
+            info,
+            running: JoinSet::new(),
+            busy: HashSet::new(),
+            failures: HashMap::new(),
+            asked: HashMap::new(),
+            account_asked: None,
+            free: Amount::ZERO,
+            head: None,
+            first_head: None,
+            greeted: false,
+            chain_down: false,
+            host_down: false,
+        }
+    }
+
+    async fn run(mut self, stop: CancellationToken) -> Result<(), BoxError> {
+        while !stop.is_cancelled() {
+            if stop.run_until_cancelled(self.pass()).await.is_none() {
+                break;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.state.wake.notified() => {}
+                Some(done) = self.running.join_next(), if !self.running.is_empty() => self.ended(done)?,
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+        self.say_goodbye().await;
+        Ok(())
+    }
+
+    /// Takes no new agreements while away, and lets what is under way end.
+    async fn say_goodbye(&mut self) {
+        let online = self.state.heard().account.as_ref().is_some_and(|a| a.online);
+        if online && !self.chain_down {
+            let (key, call) = (TxKey::passing("provider/offline"), Call::SetOnline(false));
+            match timeout(GOODBYE, self.state.ledger.submit(&key, &call)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(error = %error, "could not go offline"),
+                Err(_) => tracing::warn!("could not go offline in time"),
+            }
+        }
+        let drain = async { while self.running.join_next().await.is_some() {} };
+        if timeout(DRAIN, drain).await.is_err() {
+            tracing::warn!("left work under way; the next start goes on with it");
+        }
+    }
+
+    fn ended(
+        &mut self,
+        done: Result<(Subject, Result<(), ExecuteError>), tokio::task::JoinError>,
+    ) -> Result<(), BoxError> {
+        let (subject, result) = done?;
+        self.busy.remove(&subject);
+        match result {
+            Ok(()) => {
+                self.failures.remove(&subject);
+            }
+            Err(ExecuteError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                let failed = self.failures.get(&subject).map_or(0, |f| f.0).saturating_add(1);
+                let wait = RETRY.delay(failed);
+                let chain = sublet_daemon::report(&error);
+                tracing::warn!(?subject, failed, wait_ms = wait.as_millis(), error = %chain, "will decide again");
+                self.failures.insert(subject.clone(), (failed, Instant::now() + wait));
+            }
+        }
+        match subject {
+            Subject::Agreement(id) => {
+                self.asked.remove(&id);
+            }
+            Subject::Account => self.account_asked = None,
+            Subject::Orphan(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Looks, decides, and sets to work.
+    async fn pass(&mut self) {
+        self.look_at_host().await;
+        match self.look_at_chain().await {
+            Ok(now) => {
+                if std::mem::replace(&mut self.chain_down, false) {
+                    tracing::info!("the chain answers again");
+                }
+                self.work(now);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.chain_down, true) {
+                    tracing::warn!(error = %error, "the chain does not answer; nothing is decided until it does");
+                }
+            }
+        }
+    }
+
+    async fn look_at_host(&mut self) {
+        let answer = self.state.host.list().await;
+        let was_down = std::mem::replace(&mut self.host_down, answer.is_err());
+        let mut heard = self.state.heard();
+        match answer {
+            Ok(machines) => {
+                heard.machines = Some(machines.into_iter().map(|m| (m.id.clone(), m)).collect());
+                heard.host_seen = heard.now;
+            }
+            Err(error) => {
+                heard.machines = None;
+                if !was_down {
+                    tracing::warn!(error = %error, "the host does not answer");
+                }
+            }
+        }
+    }
+
+    /// Refreshes what is out of date; returns the chain's time.
+    async fn look_at_chain(&mut self) -> Result<UnixTime, ReadError> {
+        let head = self.state.ledger.head().await?;
+        if self.head.as_ref().is_none_or(|(seen, _)| seen.block != head.block) {
+            self.head = Some((head, Instant::now()));
+        }
+        self.first_head.get_or_insert(head.block.number);
+        // A chain that only makes blocks on demand stands still, its contract's clock does not.
+        let age = self.head.as_ref().map_or(0, |(_, at)| at.elapsed().as_secs());
+        let now = UnixTime(head.time.0.saturating_add(age));
+        {
+            let mut heard = self.state.heard();
+            heard.now = now;
+            if heard.machines.is_some() {
+                heard.host_seen = now;
+            }
+        }
+        if self.account_asked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            let record = self.state.ledger.provider(self.state.me).await?;
+            self.free = self.state.ledger.free_of(self.state.me).await?;
+            self.state.heard().account = record;
+            self.account_asked = Some(Instant::now());
+        }
+        for id in self.due() {
+            let answer = self.read(id).await?;
+            let mut heard = self.state.heard();
+            heard.chain.insert(id, answer);
+            self.asked.insert(id, Instant::now());
+        }
+        Ok(now)
+    }
+
+    /// Cases to ask the chain about. Each is taken off the stale ones before it is asked about, so no event is missed.
+    fn due(&mut self) -> Vec<Agreement> {
+        let ids: Vec<_> = self.state.cases().keys().copied().collect();
+        self.asked.retain(|id, _| ids.binary_search(id).is_ok_and(|_| true) || ids.contains(id));
+        let mut heard = self.state.heard();
+        let old = |id: &Agreement, asked: &HashMap<Agreement, Instant>| {
+            asked.get(id).is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+        };
+        ids.into_iter().filter(|id| heard.stale.remove(id) || old(id, &self.asked)).collect()
+    }
+
+    async fn read(&self, id: Agreement) -> Result<OnChain, ReadError> {
+        Ok(match id {
+            Agreement::Lease(id) => {
+                self.state.ledger.lease(id).await?.map_or(OnChain::Nothing, |l| OnChain::Lease(Box::new(l)))
+            }
+            Agreement::Job(id) => {
+                self.state.ledger.job(id).await?.map_or(OnChain::Nothing, |j| OnChain::Job(Box::new(j)))
+            }
+        })
+    }
+
+    fn work(&mut self, now: UnixTime) {
+        self.work_on_account(now);
+        let cases = self.state.cases().clone();
+        for (id, case) in &cases {
+            let subject = Subject::Agreement(*id);
+            // Never decide on what was read before our own last action: `asked` is empty until it is read again.
+            if !self.may(&subject) || !self.asked.contains_key(id) {
+                continue;
+            }
+            let action = {
+                let heard = self.state.heard();
+                decide(case, heard.chain.get(id), heard.on_host(&case.machine()), now, &self.policy)
+            };
+            let Some(action) = action else { continue };
+            tracing::debug!(agreement = %id, ?action, "decided");
+            let (state, config, policy, case) =
+                (self.state.clone(), self.config.clone(), self.policy.clone(), case.clone());
+            self.start(subject, async move {
+                let result = execute(&state, &config, &policy, &case, action, now).await;
+                state.wake.notify_one();
+                result
+            });
+        }
+        self.work_on_orphans(&cases);
+    }
+
+    fn work_on_orphans(&mut self, cases: &BTreeMap<Agreement, crate::case::Case>) {
+        let found = {
+            let heard = self.state.heard();
+            let caught_up = self.first_head.is_some_and(|head| heard.followed >= head);
+            match &heard.machines {
+                Some(machines) if caught_up => orphans(cases, machines),
+                Some(_) | None => return,
+            }
+        };
+        for id in found {
+            let subject = Subject::Orphan(id.clone());
+            if self.may(&subject) {
+                tracing::warn!(machine = %id, "belongs to no agreement; removing it");
+                let state = self.state.clone();
+                self.start(subject, async move { Ok(state.host.delete(&id).await?) });
+            }
+        }
+    }
+
+    fn work_on_account(&mut self, now: UnixTime) {
+        if !self.may(&Subject::Account) || self.account_asked.is_none() {
+            return;
+        }
+        let action = {
+            let heard = self.state.heard();
+            let view = AccountView {
+                record: heard.account.as_ref(),
+                free: self.free,
+                peer_key: self.peer_key,
+                info: &self.info,
+                host_seen: heard.host_seen,
+            };
+            decide_account(&view, &self.config.account_policy(), now)
+        };
+        // After a start the last beat may be older than a chain that stood still can tell.
+        let alive = self.state.heard().account.as_ref().is_some_and(|a| a.online) && !self.host_down;
+        let action = action.or_else(|| (!self.greeted && alive).then_some(AccountAction::Beat));
+        let Some(action) = action else { return };
+        self.greeted |= matches!(action, AccountAction::Beat | AccountAction::GoOnline);
+        let (name, call) = match action {
+            AccountAction::Register => {
+                ("register".to_owned(), Call::RegisterProvider { peer_key: self.peer_key, info: self.info.clone() })
+            }
+            AccountAction::GoOnline => ("online".to_owned(), Call::SetOnline(true)),
+            AccountAction::GoOffline => ("offline".to_owned(), Call::SetOnline(false)),
+            AccountAction::Beat => ("beat".to_owned(), Call::Beat),
+            AccountAction::Withdraw(amount) => (format!("withdraw/{}", amount.0), Call::Withdraw(amount)),
+        };
+        let state = self.state.clone();
+        self.start(Subject::Account, async move {
+            let key = TxKey::passing(format!("provider/{name}"));
+            let landed = state.ledger.submit(&key, &call).await?;
+            tracing::debug!(call = name, tx = %landed.tx, "done on chain");
+            Ok(())
+        });
+    }
+
+    /// Not under way, and not waiting after a failure.
+    fn may(&self, subject: &Subject) -> bool {
+        !self.busy.contains(subject) && self.failures.get(subject).is_none_or(|(_, until)| Instant::now() >= *until)
+    }
+
+    fn start(&mut self, subject: Subject, work: impl Future<Output = Result<(), ExecuteError>> + Send + 'static) {
+        if let Subject::Agreement(id) = &subject {
+            // What is known of it is out of date from here on.
+            self.asked.remove(id);
+        }
+        self.busy.insert(subject.clone());
+        self.running.spawn(async move { (subject, work.await) });
+    }
+}

@@ -1,0 +1,261 @@
+//! A case: one agreement as this provider remembers it. A case is the fold of its notes, and every note is in the journal
+//! before anything is done about it, so that a restart remembers exactly what was known or intended.
+
+use serde::{Deserialize, Serialize};
+use sublet_base::{Address, B256, MachineId, PeerKey, Price, Seconds, UnixTime};
+use sublet_chain::{JobOpened, LeaseOpened};
+use sublet_market::{Class, SignedAcceptance};
+use sublet_store::{Entry, StepState};
+use sublet_wire::host::TaskResult;
+use sublet_wire::link::Agreement;
+use thiserror::Error;
+
+/// Kind of the journal entries that hold cases.
+pub(crate) const KIND: &str = "agreement";
+
+/// What the chain said when the agreement was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Which.
+    pub agreement: Agreement,
+    /// Who pays.
+    pub renter: Address,
+    /// Digest of our offer.
+    pub offer: B256,
+    /// Hash of the machine request or job.
+    pub workload: B256,
+    /// Whom to talk to about it, and nobody else.
+    pub peer_key: PeerKey,
+    /// How the result is checked.
+    pub class: Class,
+    /// Token units a second.
+    pub price: Price,
+    /// Seconds bought at first.
+    pub duration: Seconds,
+    /// Last second to start or reject.
+    pub start_by: UnixTime,
+}
+
+impl From<&LeaseOpened> for Opened {
+    fn from(e: &LeaseOpened) -> Self {
+        Self {
+            agreement: Agreement::Lease(e.id),
+            renter: e.renter,
+            offer: e.offer,
+            workload: e.workload,
+            peer_key: e.peer_key,
+            class: Class::None,
+            price: e.price,
+            duration: e.duration,
+            start_by: e.start_by,
+        }
+    }
+}
+
+impl From<&JobOpened> for Opened {
+    fn from(e: &JobOpened) -> Self {
+        Self {
+            agreement: Agreement::Job(e.id),
+            renter: e.renter,
+            offer: e.offer,
+            workload: e.workload,
+            peer_key: e.peer_key,
+            class: e.class,
+            price: e.price,
+            duration: e.duration,
+            start_by: e.start_by,
+        }
+    }
+}
+
+/// A result, and when it was first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// As the host reports it.
+    pub result: TaskResult,
+    /// The chain's time.
+    pub at: UnixTime,
+}
+
+/// One thing learnt or intended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// The renter handed over the document; it was checked.
+    Handed(String),
+    /// The machine is about to be created.
+    Creating,
+    /// The machine is about to be started.
+    Starting(UnixTime),
+    /// The machine is gone, and what it had.
+    Removed,
+    /// The task's result is stored on the host.
+    Finished(Finished),
+    /// The renter's signed acceptance; `None` if the contract did not want it.
+    Accepted(Option<Box<SignedAcceptance>>),
+    /// The whole result was sent to the renter.
+    Fetched,
+    /// It cannot be served, for this reason.
+    Failed(String),
+    /// The rent is used up since then; `None` if it was topped up.
+    RanOut(Option<UnixTime>),
+    /// The host does not have the machine since then; `None` if it does again.
+    Missing(Option<UnixTime>),
+    /// The agreement was over at this time.
+    Ended(UnixTime),
+}
+
+impl Note {
+    /// The journal step it belongs to, and how far that step is.
+    pub(crate) fn step(&self) -> (&'static str, StepState) {
+        match self {
+            Self::Handed(_) => ("document", StepState::Done),
+            Self::Creating => ("machine", StepState::Intended),
+            Self::Removed => ("machine", StepState::Undone),
+            Self::Starting(_) => ("start", StepState::Intended),
+            Self::Finished(_) => ("result", StepState::Done),
+            Self::Accepted(Some(_)) => ("acceptance", StepState::Done),
+            Self::Accepted(None) => ("acceptance", StepState::Undone),
+            Self::Fetched => ("fetched", StepState::Done),
+            Self::Failed(_) => ("failed", StepState::Done),
+            Self::RanOut(at) => ("run-out", if at.is_some() { StepState::Done } else { StepState::Undone }),
+            Self::Missing(at) => ("missing", if at.is_some() { StepState::Done } else { StepState::Undone }),
+            Self::Ended(_) => ("ended", StepState::Done),
+        }
+    }
+}
+
+/// One agreement as this provider remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// From the chain.
+    pub opened: Opened,
+    /// The document, once handed over.
+    pub document: Option<String>,
+    /// How often a machine was about to be created.
+    pub creations: u32,
+    /// A machine may exist.
+    pub may_exist: bool,
+    /// How often, and when last, the machine was about to be started.
+    pub starts: u32,
+    /// When it was about to be started for the last time.
+    pub started_at: Option<UnixTime>,
+    /// The task's result.
+    pub finished: Option<Finished>,
+    /// The renter's acceptance.
+    pub acceptance: Option<SignedAcceptance>,
+    /// The renter has the result.
+    pub fetched: bool,
+    /// Why it cannot be served.
+    pub failed: Option<String>,
+    /// Since when the rent is used up.
+    pub ran_out_at: Option<UnixTime>,
+    /// Since when the machine is not where it should be.
+    pub missing_since: Option<UnixTime>,
+    /// When it was seen to be over.
+    pub ended_at: Option<UnixTime>,
+}
+
+/// A journal entry that is no case of this version.
+#[derive(Debug, Error)]
+#[error("the journal entry `{key}` cannot be read")]
+pub struct BadEntry {
+    key: String,
+    #[source]
+    source: serde_json::Error,
+}
+
+impl Case {
+    /// A new case.
+    #[must_use]
+    pub fn new(opened: Opened) -> Self {
+        Self {
+            opened,
+            document: None,
+            creations: 0,
+            may_exist: false,
+            starts: 0,
+            started_at: None,
+            finished: None,
+            acceptance: None,
+            fetched: false,
+            failed: None,
+            ran_out_at: None,
+            missing_since: None,
+            ended_at: None,
+        }
+    }
+
+    /// Reads a case from its journal entry.
+    ///
+    /// # Errors
+    /// [`BadEntry`] if another version wrote it.
+    pub fn from_entry(entry: &Entry) -> Result<Self, BadEntry> {
+        let bad = |source| BadEntry { key: entry.key.clone(), source };
+        let mut case = Self::new(serde_json::from_value(entry.payload.clone()).map_err(bad)?);
+        for record in &entry.steps {
+            let note: Note = serde_json::from_value(record.data.clone()).map_err(bad)?;
+            case.learn(&note);
+        }
+        Ok(case)
+    }
+
+    /// Takes in a note that is in the journal.
+    pub fn learn(&mut self, note: &Note) {
+        match note {
+            Note::Handed(document) => self.document = Some(document.clone()),
+            Note::Creating => {
+                self.creations += 1;
+                self.may_exist = true;
+            }
+            Note::Starting(at) => {
+                self.starts += 1;
+                self.started_at = Some(*at);
+            }
+            Note::Removed => {
+                self.may_exist = false;
+                (self.starts, self.started_at, self.finished, self.missing_since) = (0, None, None, None);
+            }
+            Note::Finished(finished) => self.finished = Some(*finished),
+            Note::Accepted(acceptance) => self.acceptance = acceptance.as_deref().cloned(),
+            Note::Fetched => self.fetched = true,
+            Note::Failed(reason) => self.failed = Some(reason.clone()),
+            Note::RanOut(at) => self.ran_out_at = *at,
+            Note::Missing(at) => self.missing_since = *at,
+            Note::Ended(at) => self.ended_at = Some(*at),
+        }
+    }
+
+    /// The agreement.
+    #[must_use]
+    pub fn id(&self) -> Agreement {
+        self.opened.agreement
+    }
+
+    /// The name of its machine.
+    #[must_use]
+    pub fn machine(&self) -> MachineId {
+        machine_of(self.id())
+    }
+}
+
+/// The name of an agreement's machine.
+#[must_use]
+pub fn machine_of(agreement: Agreement) -> MachineId {
+    match agreement {
+        Agreement::Lease(id) => id.into(),
+        Agreement::Job(id) => id.into(),
+    }
+}
+
+/// The agreement a machine belongs to by its name, if it has such a name.
+#[must_use]
+pub fn agreement_of(machine: &MachineId) -> Option<Agreement> {
+    let number = |prefix| {
+        let digits = machine.as_str().strip_prefix(prefix)?;
+        digits.parse::<u64>().ok().filter(|n| n.to_string() == digits)
+    };
+    number("lease-")
+        .map(|n| Agreement::Lease(sublet_base::LeaseId(n)))
+        .or_else(|| number("job-").map(|n| Agreement::Job(sublet_base::JobId(n))))
+}

@@ -1,0 +1,165 @@
+//! A job, from the provider's side.
+//!
+//! ```text
+//! Open: document -> create -> start -> exited -> acceptance ? SettleJob : SubmitJob     (unable in time: RejectJob)
+//! Submitted: acceptance ? SettleJob : window over ? FinalizeJob
+//! Ended: keep the result for a while if nobody fetched it -> delete the machine
+//! ```
+//! A machine that breaks is made again while there is time: a job may be run twice, since only its result counts.
+
+use sublet_base::{Seconds, UnixTime};
+use sublet_chain::{JobEnd, JobRecord, JobState};
+use sublet_machine::{Guest, Phase};
+use sublet_market::JobDocument;
+use sublet_wire::host::MachineView;
+
+use super::{Action, OnHost, Policy, Send, nearly, wind_up};
+use crate::case::{Case, Finished, Note};
+
+pub(super) fn decide(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
+    match job.state {
+        JobState::Open if now > job.run_by => Some(Action::Send(Send::ExpireJob)),
+        JobState::Open => open(case, job, host, now, policy),
+        JobState::Submitted => submitted(case, job, now),
+        JobState::Ended => ended(case, job, host, now, policy),
+        // Mediators decide; the result stays where it is.
+        JobState::Disputed | JobState::None => None,
+    }
+}
+
+fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
+    if let Some(finished) = &case.finished {
+        return hand_in(case, job, finished, host, now, policy);
+    }
+    let may_reject = now <= job.start_by;
+    if case.failed.is_some() {
+        return match host {
+            _ if may_reject => Some(Action::Send(Send::RejectJob)),
+            OnHost::Here(_) => Some(Action::Delete),
+            OnHost::Silent | OnHost::Absent => None,
+        };
+    }
+    let Some(document) = &case.document else {
+        let waited_enough = may_reject && now >= nearly(job.start_by, job.opened_at, policy);
+        return waited_enough.then_some(Action::Send(Send::RejectJob));
+    };
+    let last_moment = now >= nearly(job.start_by, job.opened_at, policy);
+    match host {
+        OnHost::Silent => None,
+        // The host had no room, or was away: better to say so while it costs nothing.
+        OnHost::Absent if may_reject && last_moment && case.starts == 0 => Some(Action::Send(Send::RejectJob)),
+        OnHost::Absent => again(case, job, document, now, policy).or(Some(Action::Create)),
+        OnHost::Here(machine) => work(case, job, document, machine, now, policy),
+    }
+}
+
+/// Why no other attempt makes sense, if none does.
+fn again(case: &Case, job: &JobRecord, document: &str, now: UnixTime, policy: &Policy) -> Option<Action> {
+    if case.creations >= policy.creations && !case.may_exist {
+        return Some(failed("the machine broke too often"));
+    }
+    // Until `start_by` the whole duration is left.
+    let no_time = now > job.start_by && now.plus(timeout_of(document)) > job.run_by;
+    no_time.then(|| failed("there is no time left to run it"))
+}
+
+fn work(
+    case: &Case,
+    job: &JobRecord,
+    document: &str,
+    machine: &MachineView,
+    now: UnixTime,
+    policy: &Policy,
+) -> Option<Action> {
+    if let Some(result) = machine.result {
+        return Some(Action::Note(Note::Finished(Finished { result, at: now })));
+    }
+    let overdue = case.started_at.is_some_and(|at| now > at.plus(timeout_of(document)));
+    match (&machine.phase, &machine.guest) {
+        (Phase::Failed(reason), _) | (_, Guest::GaveUp { reason }) => {
+            let hopeless = case.creations >= policy.creations || again(case, job, document, now, policy).is_some();
+            Some(if hopeless { failed(reason) } else { Action::Delete })
+        }
+        (Phase::Stopped, _) if overdue => Some(failed("it ran longer than its timeout and was stopped")),
+        (Phase::Stopped, _) if case.starts >= policy.starts => Some(failed("the machine stopped too often")),
+        (Phase::Stopped, _) => Some(Action::Start),
+        (Phase::Running | Phase::Paused, _) if overdue => Some(Action::Stop),
+        (
+            Phase::Creating
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Resuming
+            | Phase::Stopping
+            | Phase::Deleting
+            | Phase::Deleted,
+            Guest::Silent | Guest::Ready { .. } | Guest::Exited { .. },
+        ) => None,
+    }
+}
+
+/// There is a result: paid at once by the renter's acceptance, else declared in time.
+fn hand_in(
+    case: &Case,
+    job: &JobRecord,
+    finished: &Finished,
+    host: OnHost<'_>,
+    now: UnixTime,
+    policy: &Policy,
+) -> Option<Action> {
+    if let Some(acceptance) = &case.acceptance {
+        return Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone()))));
+    }
+    // Never declare a result that cannot be handed over: if the host lost it, run the job again.
+    match (host, case.missing_since) {
+        (OnHost::Absent, None) => return Some(Action::Note(Note::Missing(Some(now)))),
+        (OnHost::Absent, Some(since)) if now >= since.plus(policy.patience) => return Some(Action::Delete),
+        (OnHost::Here(_), Some(_)) => return Some(Action::Note(Note::Missing(None))),
+        (OnHost::Absent, Some(_)) => return None,
+        (OnHost::Silent, _) | (OnHost::Here(_), None) => {}
+    }
+    let waited = now >= finished.at.plus(policy.acceptance_wait);
+    let last_moment = now >= nearly(job.run_by, job.opened_at, policy);
+    let TaskUse { result, used } = TaskUse::of(finished);
+    (waited || last_moment).then_some(Action::Send(Send::SubmitJob { result, used }))
+}
+
+fn submitted(case: &Case, job: &JobRecord, now: UnixTime) -> Option<Action> {
+    if let Some(acceptance) = case.acceptance.as_ref().filter(|a| Some(a.acceptance.result_hash) == job.result) {
+        return Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone()))));
+    }
+    let until = job.submitted_at?.plus(job.challenge_window);
+    (now > until).then_some(Action::Send(Send::FinalizeJob))
+}
+
+fn ended(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
+    let wanted = match job.end {
+        JobEnd::Finalized | JobEnd::Upheld | JobEnd::Inconclusive | JobEnd::Accepted | JobEnd::Settled => !case.fetched,
+        JobEnd::None | JobEnd::Rejected | JobEnd::Expired | JobEnd::Refused | JobEnd::Overturned => false,
+    };
+    match case.ended_at {
+        Some(at) if wanted && now < at.plus(policy.retention) => None,
+        Some(_) | None => wind_up(case, host, now),
+    }
+}
+
+struct TaskUse {
+    result: sublet_base::B256,
+    used: Seconds,
+}
+
+impl TaskUse {
+    fn of(finished: &Finished) -> Self {
+        Self { result: finished.result.hash, used: finished.result.seconds }
+    }
+}
+
+fn failed(reason: &str) -> Action {
+    Action::Note(Note::Failed(reason.to_owned()))
+}
+
+/// The document was checked when it was handed over; one that no longer reads is not waited for.
+fn timeout_of(document: &str) -> Seconds {
+    serde_json::from_str::<JobDocument>(document).map_or(Seconds(0), |job| job.timeout)
+}

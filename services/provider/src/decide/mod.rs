@@ -1,0 +1,180 @@
+//! What to do next, decided purely: from what is remembered ([`Case`]), what the chain says, what the host has, and the
+//! chain's time. The decision is level-triggered: it never matters how things came to be as they are, so a restart, a
+//! missed event or a repeated one changes nothing. At most one action for each agreement at a time.
+//!
+//! Where an answer is missing (chain or host silent) nothing is decided: money and machines move on definite answers only.
+
+mod account;
+mod job;
+mod lease;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use sublet_base::{B256, MachineId, Seconds, UnixTime};
+use sublet_chain::{JobRecord, LeaseRecord};
+use sublet_market::SignedAcceptance;
+use sublet_wire::host::MachineView;
+use sublet_wire::link::Agreement;
+
+pub use account::{AccountAction, AccountPolicy, AccountView, decide_account};
+
+use crate::case::{Case, Note, agreement_of};
+
+/// Patience and habits. Times are the chain's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Before a deadline by this much, it counts as reached: transactions take a block or two.
+    pub margin: Seconds,
+    /// Rent is collected when this much is owed.
+    pub settle_every: Seconds,
+    /// A lease that ran out may be topped up for this long before it is closed and its disk deleted.
+    pub grace: Seconds,
+    /// How long a machine is asked to stop before it is killed.
+    pub stop_grace: Seconds,
+    /// A machine the host does not show is given up after this.
+    pub patience: Seconds,
+    /// A finished job waits this long for the renter's acceptance before its result is submitted.
+    pub acceptance_wait: Seconds,
+    /// A result nobody fetched is kept this long after its job ended.
+    pub retention: Seconds,
+    /// Machines made for one job at most.
+    pub creations: u32,
+    /// Starts of one job's machine at most.
+    pub starts: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            margin: Seconds(15),
+            settle_every: Seconds(3600),
+            grace: Seconds(600),
+            stop_grace: Seconds(10),
+            patience: Seconds(60),
+            acceptance_wait: Seconds(45),
+            retention: Seconds(600),
+            creations: 3,
+            starts: 20,
+        }
+    }
+}
+
+/// What the chain says about an agreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnChain {
+    /// A lease.
+    Lease(Box<LeaseRecord>),
+    /// A job.
+    Job(Box<JobRecord>),
+    /// It knows no such agreement: a node that lags, or a chain that was replaced.
+    Nothing,
+}
+
+/// A transaction about one agreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Send {
+    /// The rent begins.
+    StartLease,
+    /// It cannot be served.
+    RejectLease,
+    /// Gets most of the pledge back when it was not started in time.
+    ExpireLease,
+    /// Collects rent.
+    SettleLease,
+    /// Ends it.
+    CloseLease,
+    /// It cannot be served.
+    RejectJob,
+    /// Declares the result.
+    SubmitJob {
+        /// keccak256 of the archive.
+        result: B256,
+        /// How long it ran.
+        used: Seconds,
+    },
+    /// Is paid by the renter's acceptance.
+    SettleJob(Box<SignedAcceptance>),
+    /// Is paid because the renter was silent.
+    FinalizeJob,
+    /// Gets most of the pledge back when there was no result in time.
+    ExpireJob,
+}
+
+/// The next thing to do about one agreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write it down; nothing else.
+    Note(Note),
+    /// Note [`Note::Creating`], then create the machine.
+    Create,
+    /// Note [`Note::Starting`], then start the machine.
+    Start,
+    /// Stop the machine; its disk stays.
+    Stop,
+    /// Delete the machine, then note [`Note::Removed`].
+    Delete,
+    /// Send a transaction.
+    Send(Send),
+    /// Everything is over: end the journal's entry.
+    Finish,
+}
+
+/// What the host says about one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHost<'a> {
+    /// The host does not answer.
+    Silent,
+    /// It has no such machine.
+    Absent,
+    /// It has.
+    Here(&'a MachineView),
+}
+
+/// Decides about one agreement. `None`: wait.
+#[must_use]
+pub fn decide(
+    case: &Case,
+    chain: Option<&OnChain>,
+    host: OnHost<'_>,
+    now: UnixTime,
+    policy: &Policy,
+) -> Option<Action> {
+    match (chain?, case.id()) {
+        (OnChain::Lease(lease), Agreement::Lease(_)) => lease::decide(case, lease, host, now, policy),
+        (OnChain::Job(job), Agreement::Job(_)) => job::decide(case, job, host, now, policy),
+        // A node that lags must not cost a machine: believe it only long after the start was due.
+        (OnChain::Nothing, _) if now > case.opened.start_by.plus(Seconds(600)) => wind_up(case, host, now),
+        (OnChain::Nothing | OnChain::Lease(_) | OnChain::Job(_), _) => None,
+    }
+}
+
+/// Machines that bear an agreement's name but belong to no case: left by a lost store or by an agreement long over.
+///
+/// Only true once every event up to the chain's head has become a case.
+#[must_use]
+pub fn orphans(cases: &BTreeMap<Agreement, Case>, host: &BTreeMap<MachineId, MachineView>) -> Vec<MachineId> {
+    let orphaned = |id: &&MachineId| agreement_of(id).is_some_and(|agreement| !cases.contains_key(&agreement));
+    host.keys().filter(orphaned).cloned().collect()
+}
+
+/// The agreement is over: note it, remove the machine, close the case.
+fn wind_up(case: &Case, host: OnHost<'_>, now: UnixTime) -> Option<Action> {
+    if case.ended_at.is_none() {
+        return Some(Action::Note(Note::Ended(now)));
+    }
+    match host {
+        OnHost::Silent => None,
+        OnHost::Here(_) => Some(Action::Delete),
+        // Deleting again also ends a creation that was cut short by a crash and that the host does not show yet.
+        OnHost::Absent if case.may_exist => Some(Action::Delete),
+        OnHost::Absent => Some(Action::Finish),
+    }
+}
+
+/// When it is time to act although `deadline` is not reached: a margin before, less for short periods.
+fn nearly(deadline: UnixTime, opened_at: UnixTime, policy: &Policy) -> UnixTime {
+    let whole = deadline.since(opened_at);
+    UnixTime(deadline.0.saturating_sub(u64::from(policy.margin.0).min(whole / 4)))
+}

@@ -1,0 +1,191 @@
+//! Does what was decided, one action at a time for each agreement. No decisions here: it writes down, calls, and reports.
+
+use sublet_base::{GiB, UnixTime};
+use sublet_chain::{Call, Refusal, SubmitError, TxKey};
+use sublet_client::HostError;
+use sublet_machine::{ImageRef, Resources};
+use sublet_market::{JobDocument, MachineRequest};
+use sublet_store::StoreError;
+use sublet_wire::guest::{Configure, Workload};
+use sublet_wire::host;
+use sublet_wire::link::Agreement;
+use thiserror::Error;
+
+use crate::case::{Case, Note};
+use crate::config::ProviderConfig;
+use crate::decide::{Action, Policy, Send};
+use crate::offers::Signed;
+use crate::state::State;
+
+/// Processes at once in a machine people log in to.
+const LOGIN_PIDS: u32 = 4096;
+/// Processes at once in a job.
+const TASK_PIDS: u32 = 1024;
+
+/// An action that failed. It is decided again later, from what is then the case.
+#[derive(Debug, Error)]
+pub(crate) enum ExecuteError {
+    #[error("the host did not do it")]
+    Host(#[from] HostError),
+    #[error("the chain did not do it")]
+    Chain(#[from] SubmitError),
+    #[error("the journal failed")]
+    Store(#[from] StoreError),
+}
+
+/// Does one action about one agreement.
+pub(crate) async fn execute(
+    state: &State,
+    config: &ProviderConfig,
+    policy: &Policy,
+    case: &Case,
+    action: Action,
+    now: UnixTime,
+) -> Result<(), ExecuteError> {
+    let (id, machine) = (case.id(), case.machine());
+    match action {
+        Action::Note(note) => {
+            tell(id, &note);
+            state.note(id, note).await?;
+        }
+        Action::Create => create(state, config, case).await?,
+        Action::Start => {
+            state.note(id, Note::Starting(now)).await?;
+            state.host.start(&machine).await?;
+        }
+        Action::Stop => {
+            state.host.stop(&machine, policy.stop_grace).await?;
+        }
+        Action::Delete => {
+            state.host.delete(&machine).await?;
+            state.note(id, Note::Removed).await?;
+        }
+        Action::Send(send) => transact(state, id, send).await?,
+        Action::Finish => {
+            state.finish(id).await?;
+            tracing::info!(agreement = %id, "closed");
+        }
+    }
+    Ok(())
+}
+
+/// What people should read in the log.
+fn tell(id: Agreement, note: &Note) {
+    match note {
+        Note::Failed(reason) => tracing::warn!(agreement = %id, reason, "cannot be served"),
+        Note::RanOut(Some(_)) => tracing::info!(agreement = %id, "the rent is used up; the machine is stopped"),
+        Note::RanOut(None) => tracing::info!(agreement = %id, "topped up"),
+        Note::Missing(Some(_)) => tracing::warn!(agreement = %id, "the host does not have the machine"),
+        Note::Finished(f) => tracing::info!(agreement = %id, exit_code = f.result.exit_code, "finished"),
+        Note::Handed(_)
+        | Note::Creating
+        | Note::Starting(_)
+        | Note::Removed
+        | Note::Accepted(_)
+        | Note::Fetched
+        | Note::Missing(None)
+        | Note::Ended(_) => tracing::debug!(agreement = %id, step = note.step().0, "noted"),
+    }
+}
+
+async fn create(state: &State, config: &ProviderConfig, case: &Case) -> Result<(), ExecuteError> {
+    let id = case.id();
+    let request = match state.signed(case.opened.offer).await? {
+        Some(signed) => machine_request(case, config, &signed),
+        None => Err("the offer was signed by another installation of this provider".to_owned()),
+    };
+    let request = match request {
+        Ok(request) => request,
+        Err(reason) => return Ok(state.note(id, Note::Failed(reason)).await?),
+    };
+    if !case.may_exist {
+        state.note(id, Note::Creating).await?;
+    }
+    match state.host.create(request).await {
+        Ok(_) => Ok(()),
+        Err(HostError::Invalid(reason)) => Ok(state.note(id, Note::Failed(reason)).await?),
+        Err(HostError::Taken(_)) => {
+            // Names of agreements are ours: an older store or another chain left this one.
+            tracing::warn!(agreement = %id, "an unknown machine has this agreement's name; removing it");
+            Ok(state.host.delete(&case.machine()).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The machine an agreement needs. Its document was checked when it was handed over.
+fn machine_request(case: &Case, config: &ProviderConfig, signed: &Signed) -> Result<host::MachineRequest, String> {
+    let document = case.document.as_deref().ok_or("no document was handed over")?;
+    let unreadable = |error: serde_json::Error| format!("the document cannot be read: {error}");
+    let (image, size, pids, hostname, workload, env) = match case.id() {
+        Agreement::Lease(_) => {
+            let wanted: MachineRequest = serde_json::from_str(document).map_err(unreadable)?;
+            let login = Workload::Login { authorized_keys: wanted.ssh_keys };
+            (wanted.image, wanted.resources, LOGIN_PIDS, wanted.name.to_string(), login, vec![])
+        }
+        Agreement::Job(_) => {
+            let wanted: JobDocument = serde_json::from_str(document).map_err(unreadable)?;
+            let env = wanted.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let task = Workload::Task { argv: wanted.argv, cwd: "/".into() };
+            // The same inside everywhere: an exact result must not depend on the agreement's number.
+            (wanted.image, wanted.resources, TASK_PIDS, "job".to_owned(), task, env)
+        }
+    };
+    // A machine always has a writable layer.
+    let resources = Resources { vcpus: size.vcpus, memory: size.memory, disk: size.disk.max(GiB(1)), pids };
+    let driver = config.offers.iter().find(|o| o.name == signed.name).and_then(|o| o.driver);
+    Ok(host::MachineRequest {
+        id: case.machine(),
+        resources,
+        image: ImageRef { name: image.name, digest: image.digest },
+        driver,
+        guest: Configure { hostname, workload, env, files: vec![], pids },
+    })
+}
+
+async fn transact(state: &State, id: Agreement, send: Send) -> Result<(), ExecuteError> {
+    let Some((name, call)) = call(id, &send) else { return Ok(()) };
+    // The contract's own state makes a second one harmless, so the key need only live until the answer.
+    let answer = state.ledger.submit(&TxKey::passing(format!("{id}/{name}")), &call).await;
+    match (answer, send) {
+        (Ok(landed), _) => {
+            tracing::info!(agreement = %id, call = name, tx = %landed.tx, "done on chain");
+            Ok(())
+        }
+        (Err(error), Send::SettleJob(_)) if error.refusal().is_some_and(unacceptable) => {
+            tracing::warn!(agreement = %id, error = %error, "the contract does not take the renter's acceptance");
+            Ok(state.note(id, Note::Accepted(None)).await?)
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+/// The acceptance itself is at fault, so sending it again cannot help.
+fn unacceptable(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::AcceptanceBadSignature { .. }
+            | Refusal::JobResultDiffers { .. }
+            | Refusal::JobCostTooHigh { .. }
+            | Refusal::JobCostTooLow { .. }
+    )
+}
+
+/// The contract's call, and its name. `None` if the two kinds were mixed up.
+fn call(id: Agreement, send: &Send) -> Option<(&'static str, Call)> {
+    Some(match (id, send) {
+        (Agreement::Lease(id), Send::StartLease) => ("start", Call::StartLease(id)),
+        (Agreement::Lease(id), Send::RejectLease) => ("reject", Call::RejectLease(id)),
+        (Agreement::Lease(id), Send::ExpireLease) => ("expire", Call::ExpireLease(id)),
+        (Agreement::Lease(id), Send::SettleLease) => ("settle", Call::SettleLease(id)),
+        (Agreement::Lease(id), Send::CloseLease) => ("close", Call::CloseLease(id)),
+        (Agreement::Job(id), Send::RejectJob) => ("reject", Call::RejectJob(id)),
+        (Agreement::Job(job), Send::SubmitJob { result, used }) => {
+            ("submit", Call::SubmitJob { job, result: *result, used: *used })
+        }
+        (Agreement::Job(_), Send::SettleJob(acceptance)) => ("settle", Call::SettleJob((**acceptance).clone())),
+        (Agreement::Job(id), Send::FinalizeJob) => ("finalize", Call::FinalizeJob(id)),
+        (Agreement::Job(id), Send::ExpireJob) => ("expire", Call::ExpireJob(id)),
+        (Agreement::Lease(_) | Agreement::Job(_), _) => return None,
+    })
+}

@@ -1,0 +1,299 @@
+//! Answers renters over the link. Each is known by its peer key, and only asks about the agreement that names it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sublet_base::{Amount, JobId, LeaseId, PeerKey};
+use sublet_chain::LeaseState;
+use sublet_client::HostError;
+use sublet_machine::{Guest, Phase};
+use sublet_market::{
+    Acceptance, BadWorkload, Class, JobDocument, MachineRequest, Signature, SignedAcceptance, Unproven,
+    WorkloadDocument, sums,
+};
+use sublet_store::StoreError;
+use sublet_wire::host::{LogSource, MachineView};
+use sublet_wire::link::{
+    Agreement, ByteSource, ByteStream, MachineState, PeerHandler, Refusal, RefusalReason, ResultArchive, Sentence,
+    Status,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::case::{Case, Finished, Note};
+use crate::decide::{OnChain, OnHost};
+use crate::state::State;
+
+/// Bytes of a result on their way.
+const PIPE: usize = 64 << 10;
+
+/// The handler.
+pub(crate) struct Peers {
+    state: Arc<State>,
+}
+
+fn refuse(reason: RefusalReason, message: impl AsRef<str>) -> Refusal {
+    Refusal::new(reason, message.as_ref())
+}
+
+fn from_store(error: &StoreError) -> Refusal {
+    tracing::error!(error = %error, "could not answer a peer");
+    refuse(RefusalReason::Internal, "the provider could not store it; try again")
+}
+
+fn from_host(error: HostError) -> Refusal {
+    match error {
+        HostError::NotFound(_) | HostError::WrongPhase(_) => {
+            refuse(RefusalReason::NotReady, "the machine does not run")
+        }
+        HostError::Unavailable(_) => refuse(RefusalReason::NoAnswer, "the machine does not answer there"),
+        HostError::Invalid(why) => refuse(RefusalReason::Invalid, why),
+        HostError::NoRoom(_) | HostError::Taken(_) => refuse(RefusalReason::Busy, "the host is busy; try again"),
+        error @ (HostError::BadSocket(_) | HostError::Failed(_) | HostError::Malformed(_) | HostError::Write(_)) => {
+            tracing::error!(error = %error, "could not answer a peer");
+            refuse(RefusalReason::Internal, "the host failed")
+        }
+    }
+}
+
+fn from_workload(error: &BadWorkload) -> Refusal {
+    let reason = match error {
+        BadWorkload::OtherHash { .. } => RefusalReason::HashDiffers,
+        BadWorkload::Canonical(_)
+        | BadWorkload::Text { .. }
+        | BadWorkload::Count { .. }
+        | BadWorkload::TooBig { .. }
+        | BadWorkload::TooLong { .. }
+        | BadWorkload::Zero(_) => RefusalReason::Invalid,
+    };
+    refuse(reason, error.to_string())
+}
+
+impl Peers {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    /// The case, if this peer may ask about it. A stranger learns nothing about it.
+    fn case(&self, peer: PeerKey, id: Agreement) -> Result<Case, Refusal> {
+        match self.state.case(id) {
+            None => Err(refuse(RefusalReason::NotSeen, "this provider knows of no such agreement, or not yet")),
+            Some(case) if case.opened.peer_key != peer => {
+                Err(refuse(RefusalReason::Stranger, "the agreement names another peer"))
+            }
+            Some(case) => Ok(case),
+        }
+    }
+
+    /// Checks a document against the hash on chain and against what was offered.
+    async fn check(&self, case: &Case, document: &str) -> Result<(), Refusal> {
+        let opened = &case.opened;
+        let signed = self.state.signed(opened.offer).await.map_err(|e| from_store(&e))?;
+        let Some(signed) = signed else {
+            return Err(refuse(RefusalReason::Unsupported, "the offer was signed by another installation"));
+        };
+        let agreed = &signed.offer.offer.resources;
+        let checked = match case.id() {
+            Agreement::Lease(_) => {
+                MachineRequest::open(document.as_bytes(), opened.workload).and_then(|r| r.within(agreed))
+            }
+            Agreement::Job(_) => JobDocument::open(document.as_bytes(), opened.workload).and_then(|job| {
+                job.within(agreed, opened.duration)?;
+                if job.class == opened.class { Ok(()) } else { Err(other_class(job.class)) }
+            }),
+        };
+        checked.map_err(|e| from_workload(&e))
+    }
+
+    /// The lease's machine, while the rent accrues.
+    fn active(&self, peer: PeerKey, lease: LeaseId) -> Result<Case, Refusal> {
+        let case = self.case(peer, Agreement::Lease(lease))?;
+        if case.ran_out_at.is_some() {
+            return Err(refuse(RefusalReason::NotReady, "the rent is used up: top the lease up to go on"));
+        }
+        match self.state.heard().chain.get(&case.id()) {
+            Some(OnChain::Lease(record)) => match record.state {
+                LeaseState::Active => Ok(case),
+                LeaseState::Ended => Err(refuse(RefusalReason::Ended, "the lease is over")),
+                LeaseState::Open | LeaseState::None => {
+                    Err(refuse(RefusalReason::NotReady, "the lease has not started"))
+                }
+            },
+            Some(OnChain::Job(_) | OnChain::Nothing) | None => {
+                Err(refuse(RefusalReason::NotReady, "the lease has not started"))
+            }
+        }
+    }
+
+    fn finished(&self, peer: PeerKey, job: JobId) -> Result<(Case, Finished), Refusal> {
+        let case = self.case(peer, Agreement::Job(job))?;
+        match case.finished {
+            Some(finished) => Ok((case, finished)),
+            None => Err(refuse(RefusalReason::NotReady, "the job has not finished")),
+        }
+    }
+}
+
+/// The order's class is on chain; a document that says otherwise is another job.
+fn other_class(class: Class) -> BadWorkload {
+    let why = sublet_market::text::BadText::Form(match class {
+        Class::None => "the class that was ordered: exact",
+        Class::Exact => "the class that was ordered: none",
+    });
+    BadWorkload::Text { field: "class".into(), why }
+}
+
+/// What a finished job costs.
+fn asked(case: &Case, finished: &Finished) -> Amount {
+    sums::job_cost(case.opened.price, finished.result.seconds, case.opened.duration, Amount(u128::MAX))
+}
+
+#[async_trait]
+impl PeerHandler for Peers {
+    async fn admit(&self, peer: PeerKey) -> Result<(), Refusal> {
+        let known = self.state.cases().values().any(|case| case.opened.peer_key == peer);
+        // Not "stranger": the agreement may be in a block this provider has not read yet.
+        if known {
+            Ok(())
+        } else {
+            Err(refuse(RefusalReason::NotSeen, "no agreement here names this peer, or not yet"))
+        }
+    }
+
+    async fn handover(&self, peer: PeerKey, agreement: Agreement, document: String) -> Result<(), Refusal> {
+        let case = self.case(peer, agreement)?;
+        if case.document.as_ref() == Some(&document) {
+            return Ok(());
+        }
+        if case.ended_at.is_some() {
+            return Err(refuse(RefusalReason::Ended, "the agreement is over"));
+        }
+        self.check(&case, &document).await?;
+        self.state.note(agreement, Note::Handed(document)).await.map_err(|e| from_store(&e))?;
+        tracing::info!(%agreement, "the renter handed over the workload");
+        self.state.wake.notify_one();
+        Ok(())
+    }
+
+    async fn status(&self, peer: PeerKey, agreement: Agreement) -> Result<Status, Refusal> {
+        let case = self.case(peer, agreement)?;
+        let heard = self.state.heard();
+        Ok(status(&case, heard.chain.get(&agreement), heard.on_host(&case.machine())))
+    }
+
+    async fn connect(&self, peer: PeerKey, lease: LeaseId, port: u16) -> Result<ByteStream, Refusal> {
+        let case = self.active(peer, lease)?;
+        self.state.host.connect(&case.machine(), port).await.map_err(from_host)
+    }
+
+    async fn result(&self, peer: PeerKey, job: JobId) -> Result<ResultArchive, Refusal> {
+        let (case, finished) = self.finished(peer, job)?;
+        let (length, hash) = (finished.result.bytes, finished.result.hash);
+        let mut source = self.state.host.result(&case.machine()).await.map_err(from_host)?;
+        let (reader, mut writer) = tokio::io::duplex(PIPE);
+        let state = self.state.clone();
+        tokio::spawn(async move {
+            let mut content = (&mut source).take(length);
+            let sent = tokio::io::copy(&mut content, &mut writer).await;
+            // The renter may leave at any time; then it has not got the result.
+            let whole = writer.shutdown().await.is_ok() && sent.is_ok_and(|sent| sent == length);
+            if whole && let Err(error) = state.note(case.id(), Note::Fetched).await {
+                tracing::warn!(agreement = %case.id(), error = %error, "could not note that the result was fetched");
+            }
+        });
+        Ok(ResultArchive { length, hash, content: Box::new(reader) })
+    }
+
+    async fn accept(&self, peer: PeerKey, acceptance: Acceptance, signature: Signature) -> Result<(), Refusal> {
+        let (case, finished) = self.finished(peer, acceptance.job)?;
+        if acceptance.result_hash != finished.result.hash {
+            return Err(refuse(RefusalReason::HashDiffers, "that is not this job's result"));
+        }
+        let least = asked(&case, &finished);
+        if acceptance.cost < least {
+            return Err(refuse(RefusalReason::Invalid, format!("the job costs {least}")));
+        }
+        let signed = SignedAcceptance { acceptance, signature };
+        match signed.verify(&self.state.ledger.domain(), case.opened.renter) {
+            Ok(()) => {}
+            // A contract account: the contract will ask it when the job is settled.
+            Err(Unproven::NotAKey) => {}
+            Err(error @ Unproven::OtherSigner { .. }) => return Err(refuse(RefusalReason::Invalid, error.to_string())),
+        }
+        let note = Note::Accepted(Some(Box::new(signed)));
+        self.state.note(case.id(), note).await.map_err(|e| from_store(&e))?;
+        tracing::info!(agreement = %case.id(), "the renter accepted the result");
+        self.state.wake.notify_one();
+        Ok(())
+    }
+
+    async fn logs(&self, peer: PeerKey, agreement: Agreement, follow: bool) -> Result<ByteSource, Refusal> {
+        let case = self.case(peer, agreement)?;
+        let source = match agreement {
+            Agreement::Lease(_) => LogSource::Console,
+            Agreement::Job(_) => LogSource::Stdout,
+        };
+        self.state.host.logs(&case.machine(), source, follow).await.map_err(from_host)
+    }
+
+    async fn set_keys(&self, peer: PeerKey, lease: LeaseId, authorized_keys: Vec<String>) -> Result<(), Refusal> {
+        let case = self.active(peer, lease)?;
+        self.state.host.set_keys(&case.machine(), authorized_keys).await.map_err(from_host)?;
+        Ok(())
+    }
+}
+
+/// How far a case is, for its renter.
+fn status(case: &Case, chain: Option<&OnChain>, host: OnHost<'_>) -> Status {
+    let cost = match chain {
+        Some(OnChain::Lease(l)) => {
+            l.price.over(sublet_base::Seconds(l.paid_seconds.0.saturating_add(l.owed_seconds.0))).ok()
+        }
+        Some(OnChain::Job(_)) => case.finished.as_ref().map(|f| asked(case, f)),
+        Some(OnChain::Nothing) | None => None,
+    };
+    Status { state: machine_state(case, host), cost }
+}
+
+fn machine_state(case: &Case, host: OnHost<'_>) -> MachineState {
+    if let Some(finished) = &case.finished {
+        let (exit_code, result_hash) = (finished.result.exit_code, finished.result.hash);
+        return MachineState::Finished { exit_code, result_hash, cost: asked(case, finished) };
+    }
+    if case.ended_at.is_some() {
+        return MachineState::Ended;
+    }
+    if let Some(reason) = &case.failed {
+        return MachineState::Failed { reason: Sentence::new(reason) };
+    }
+    if case.ran_out_at.is_some() {
+        return MachineState::Failed { reason: "the rent is used up; top up to go on".into() };
+    }
+    match host {
+        _ if case.document.is_none() => MachineState::Waiting,
+        OnHost::Here(machine) => on_host(machine),
+        OnHost::Silent => MachineState::Preparing { progress: "the host does not answer; waiting".into() },
+        OnHost::Absent => MachineState::Preparing { progress: "waiting for room on the host".into() },
+    }
+}
+
+fn on_host(machine: &MachineView) -> MachineState {
+    let preparing = |text: &str| MachineState::Preparing { progress: text.into() };
+    match (&machine.phase, &machine.guest) {
+        (Phase::Failed(reason), _) | (_, Guest::GaveUp { reason }) => {
+            MachineState::Failed { reason: Sentence::new(reason) }
+        }
+        (Phase::Running, Guest::Ready { ssh_host_key }) => match ssh_host_key.parse() {
+            Ok(ssh_host_key) => MachineState::Ready { ssh_host_key },
+            Err(_) => MachineState::Failed { reason: "the machine reported no usable ssh host key".into() },
+        },
+        (Phase::Running, Guest::Silent | Guest::Exited { .. }) => match machine.kernel {
+            Some(_) => MachineState::Running,
+            None => MachineState::Booting { progress: "the machine boots".into() },
+        },
+        (Phase::Creating, _) => preparing("the image is fetched and the disk is made"),
+        (Phase::Starting | Phase::Stopped, _) => MachineState::Booting { progress: "the machine starts".into() },
+        (Phase::Pausing | Phase::Paused | Phase::Resuming | Phase::Stopping | Phase::Deleting | Phase::Deleted, _) => {
+            preparing("the machine stands still")
+        }
+    }
+}

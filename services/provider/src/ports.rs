@@ -1,0 +1,132 @@
+//! What the agent needs besides chain and store: a host, solvers, and the link.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use sublet_base::{MachineId, PeerKey, Seconds};
+use sublet_chain::{Ledger, Wallet};
+use sublet_client::{HostClient, HostError};
+use sublet_daemon::{BoxError, CancellationToken};
+use sublet_market::SignedOffer;
+use sublet_store::Store;
+use sublet_wire::host::{HostReport, LogSource, MachineRequest, MachineView};
+use sublet_wire::link::{ByteSource, ByteStream, PeerHandler};
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::StreamReader;
+
+/// Bytes of a result on their way from host to renter.
+const PIPE: usize = 64 << 10;
+
+/// A computer that runs machines. Every call may be repeated.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// What it has and what is free.
+    async fn report(&self) -> Result<HostReport, HostError>;
+    /// Every machine.
+    async fn list(&self) -> Result<Vec<MachineView>, HostError>;
+    /// Prepares a machine.
+    async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError>;
+    /// Starts a stopped machine.
+    async fn start(&self, id: &MachineId) -> Result<MachineView, HostError>;
+    /// Asks it to stop for `grace`, then kills it.
+    async fn stop(&self, id: &MachineId, grace: Seconds) -> Result<MachineView, HostError>;
+    /// Removes every trace of it.
+    async fn delete(&self, id: &MachineId) -> Result<(), HostError>;
+    /// Replaces the keys that may log in.
+    async fn set_keys(&self, id: &MachineId, keys: Vec<String>) -> Result<MachineView, HostError>;
+    /// A byte stream to a TCP port inside.
+    async fn connect(&self, id: &MachineId, port: u16) -> Result<ByteStream, HostError>;
+    /// What it wrote.
+    async fn logs(&self, id: &MachineId, source: LogSource, follow: bool) -> Result<ByteSource, HostError>;
+    /// The result archive of a task that ended. The source ends early if the host breaks off.
+    async fn result(&self, id: &MachineId) -> Result<ByteSource, HostError>;
+}
+
+/// A solver that takes offers.
+#[async_trait]
+pub trait OfferBoard: Send + Sync {
+    /// Its name in logs.
+    fn name(&self) -> String;
+    /// Puts an offer on its book; again is harmless.
+    async fn post(&self, offer: &SignedOffer) -> Result<(), BoxError>;
+}
+
+/// The link's accepting side.
+#[async_trait]
+pub trait ServeLink: Send + Sync {
+    /// The key peers reach it by.
+    fn peer_key(&self) -> PeerKey;
+    /// Answers peers until `stop`.
+    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) -> Result<(), BoxError>;
+}
+
+/// What a provider stands on.
+pub struct Ports {
+    /// The chain, opened with the provider's account.
+    pub ledger: Arc<dyn Ledger>,
+    /// The same account's key, to sign offers.
+    pub wallet: Wallet,
+    /// Where machines run.
+    pub host: Arc<dyn Host>,
+    /// Where offers are posted.
+    pub boards: Vec<Arc<dyn OfferBoard>>,
+    /// What survives a restart. Its own file, used by nobody else.
+    pub store: Store,
+    /// How renters reach it.
+    pub link: Arc<dyn ServeLink>,
+}
+
+#[async_trait]
+impl Host for HostClient {
+    async fn report(&self) -> Result<HostReport, HostError> {
+        Self::report(self).await
+    }
+
+    async fn list(&self) -> Result<Vec<MachineView>, HostError> {
+        Self::list(self).await
+    }
+
+    async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError> {
+        Self::create(self, request).await
+    }
+
+    async fn start(&self, id: &MachineId) -> Result<MachineView, HostError> {
+        Self::start(self, id).await
+    }
+
+    async fn stop(&self, id: &MachineId, grace: Seconds) -> Result<MachineView, HostError> {
+        Self::stop(self, id, grace).await
+    }
+
+    async fn delete(&self, id: &MachineId) -> Result<(), HostError> {
+        Self::delete(self, id).await
+    }
+
+    async fn set_keys(&self, id: &MachineId, keys: Vec<String>) -> Result<MachineView, HostError> {
+        Self::set_keys(self, id, keys).await
+    }
+
+    async fn connect(&self, id: &MachineId, port: u16) -> Result<ByteStream, HostError> {
+        Ok(Box::new(Self::connect(self, id, port).await?))
+    }
+
+    async fn logs(&self, id: &MachineId, source: LogSource, follow: bool) -> Result<ByteSource, HostError> {
+        let pieces = Self::logs(self, id, source, follow).await?;
+        let pieces = pieces.map_ok(std::io::Cursor::new).map_err(std::io::Error::other);
+        Ok(Box::new(StreamReader::new(pieces)))
+    }
+
+    async fn result(&self, id: &MachineId) -> Result<ByteSource, HostError> {
+        let (client, id) = (self.clone(), id.clone());
+        let (reader, mut writer) = tokio::io::duplex(PIPE);
+        tokio::spawn(async move {
+            if let Err(error) = client.fetch_result(&id, &mut writer).await {
+                tracing::warn!(machine = %id, error = %error, "the host broke off a result");
+            }
+            // The reader may be gone, which is its right.
+            writer.shutdown().await.ok();
+        });
+        Ok(Box::new(reader))
+    }
+}
