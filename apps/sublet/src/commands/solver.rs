@@ -63,7 +63,8 @@ impl Args {
         let network = home.network()?;
         let wallet = who.wallet(home)?;
         let account = wallet.address();
-        let starting = solver::start(home, &network, wallet, config, &SolverFlags { listen });
+        let flags = SolverFlags { listen };
+        let starting = solver::start(home, &network, wallet, config, &flags);
         let Some(solver) = shutdown.run_until_cancelled(starting).await else { return Ok(ExitCode::SUCCESS) };
         let solver = solver?;
         let running = Running { url: format!("http://{}", solver.address()), account };

@@ -1,6 +1,6 @@
 //! The local chain of `sublet up`: a supervised anvil, and the contracts on it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use sublet_base::Address;
@@ -30,7 +30,7 @@ pub(crate) async fn start(home: &Home, port: u16, block_seconds: u32) -> Result<
 }
 
 /// Where the record of the deployed contracts is kept.
-pub(crate) fn record(home: &Home) -> std::path::PathBuf {
+pub(crate) fn record(home: &Home) -> PathBuf {
     home.role("chain").join("deployment.json")
 }
 
@@ -40,11 +40,6 @@ pub(crate) async fn contracts(home: &Home, url: &str) -> Result<Deployment> {
     let guardian: Address = Faucet::dev_wallet()?.address();
     let options = DeployOptions { token: None, guardian };
     ensure_deployed(url, account, &options, &record(home)).await.context("cannot deploy the contracts")
-}
-
-/// Whether `record` says that a local network was here.
-pub(crate) fn is_local(record: &Path) -> bool {
-    record.exists()
 }
 
 /// Keeps the chain until `stop`; fails if it cannot be kept running.

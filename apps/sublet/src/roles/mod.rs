@@ -5,4 +5,5 @@ pub(crate) mod gateway;
 pub(crate) mod ledger;
 pub(crate) mod local;
 pub(crate) mod log;
+pub(crate) mod network;
 pub(crate) mod solver;

@@ -1,0 +1,112 @@
+//! `sublet up`: a whole local network in one process.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use sublet_base::Address;
+use sublet_daemon::{DataDir, LockError, Supervisor, shutdown_on_signals};
+
+use crate::home::{Home, Network};
+use crate::output::{Advise, Output};
+use crate::roles::log::{self, Talk};
+use crate::roles::network::{self, Ports, Up};
+
+/// Flags of `sublet up`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Ctrl-c stops everything it started; the next `sublet up` goes on from there.\n\n\
+                        Examples:\n  sublet up\n  sublet up --reset\n  sublet --home /tmp/other up --port 7700")]
+pub(crate) struct Args {
+    /// Forget the local network of this home first: chain, agreements, results. Accounts stay
+    #[arg(long)]
+    reset: bool,
+    /// First of the ports of chain, gateway and solver; 0 takes free ones
+    #[arg(long, value_name = "PORT", default_value_t = 7608)]
+    port: u16,
+    /// Seconds between blocks of the local chain
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
+    block_time: u32,
+    /// Log each change of state, not only problems
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    state: &'static str,
+    home: String,
+    account: Address,
+    #[serde(flatten)]
+    network: &'a Network,
+}
+
+impl Args {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
+        log::start(None, if self.verbose { Talk::Changes } else { Talk::Problems })?;
+        let shutdown = shutdown_on_signals()?;
+        let lock = DataDir::lock(home.root().join("run")).map_err(already_up)?;
+        if self.reset {
+            network::reset(home)?;
+        }
+        network::check_home(home)?;
+        let mut tasks = Supervisor::new();
+        let progress = output.progress("starting a local network");
+        let starting = network::start(home, Ports { first: self.port }, self.block_time, &mut tasks, &progress);
+        let started = shutdown.run_until_cancelled(starting).await;
+        progress.done();
+        let failed = match started {
+            Some(Ok(up)) => {
+                announce(home, output, &up)?;
+                None
+            }
+            Some(Err(error)) => {
+                shutdown.cancel();
+                Some(error)
+            }
+            None => None,
+        };
+        let ended = tasks.run(shutdown).await.context("the local network broke down");
+        drop(lock);
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                ended?;
+                output.say("stopped; `sublet up` goes on from here")?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn already_up(error: LockError) -> anyhow::Error {
+    let held = matches!(error, LockError::Held { .. });
+    let result: Result<()> = Err(error).context(if held { "a network is already up in this home" } else { "cannot use this home" });
+    let advised = if held {
+        result.advise(|| "use it from another terminal (`sublet market`), or stop it with ctrl-c where it runs".to_owned())
+    } else {
+        result
+    };
+    advised.expect_err("made from an error")
+}
+
+fn announce(home: &Home, output: Output, up: &Up) -> Result<()> {
+    let home = home.root().display().to_string();
+    let answer = Answer { state: "up", home: home.clone(), account: up.renter, network: &up.network };
+    output.answer(&answer, || {
+        let n = &up.network;
+        format!(
+            "the network is up\n  chain     {} (id {})\n  contract  {}\n  solver    {} (API at {}docs)\n  gateway   {}\n  \
+             account   default {}\n  home      {home}\n\ntry, in another terminal{}:\n  sublet market\n  \
+             sublet run cowsay -i message=moo\n  sublet rent --name first && sublet ssh first\n\nctrl-c stops everything",
+            n.rpc,
+            n.chain_id,
+            n.contract,
+            n.solvers.join(" "),
+            n.solvers.first().map(|url| format!("{url}/")).unwrap_or_default(),
+            n.relays.join(" "),
+            up.renter,
+            if std::env::var_os("SUBLET_HOME").is_some() { " with the same SUBLET_HOME" } else { "" },
+        )
+    })
+}
