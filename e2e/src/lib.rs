@@ -2,6 +2,7 @@
 //!
 //! Nothing here links against the product: the tests see what a user sees. `SUBLET_BIN` names the binary to test; `make test` sets it.
 
+pub mod network;
 pub mod process;
 pub mod rpc;
 pub mod sublet;

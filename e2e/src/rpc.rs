@@ -22,7 +22,8 @@ impl Rpc {
     /// Calls `method`; a JSON-RPC error is an error.
     pub fn call(&self, method: &str, params: Value) -> Result<Value> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let mut stream = TcpStream::connect(&self.authority).with_context(|| format!("connecting to {}", self.authority))?;
+        let mut stream =
+            TcpStream::connect(&self.authority).with_context(|| format!("connecting to {}", self.authority))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         write!(
             stream,

@@ -72,6 +72,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn binary() -> Result<PathBuf> {
-    let path = std::env::var_os("SUBLET_BIN").context("SUBLET_BIN names no binary: run these tests with `make test`, or build and set it")?;
+    let path = std::env::var_os("SUBLET_BIN")
+        .context("SUBLET_BIN names no binary: run these tests with `make test`, or build and set it")?;
     Ok(PathBuf::from(path).canonicalize()?)
 }
