@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iroh::endpoint::{IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets};
-use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, Watcher};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey, Watcher};
 use sublet_base::PeerKey;
 use sublet_wire::link::ALPN;
 use thiserror::Error;
@@ -112,15 +112,32 @@ pub enum GatewayState {
 pub struct Link {
     pub(crate) endpoint: Endpoint,
     policy: PathPolicy,
+    /// For whom we dial, if not for ourselves.
+    person: Option<SecretKey>,
     _looking: Arc<DropGuard>,
 }
 
 impl Link {
-    /// Binds the endpoint; returns before any gateway is reached (see [`Link::online`]).
+    /// Binds the endpoint under `config.key`, so that peers can dial it; returns before any gateway is reached (see
+    /// [`Link::online`]). One program at a time may do so with the same key.
     ///
     /// # Errors
     /// [`LinkError::Bind`].
     pub async fn bind(config: LinkConfig) -> Result<Self, LinkError> {
+        Self::bind_as(config, None).await
+    }
+
+    /// Binds the endpoint under a fresh key that acts for `config.key`: cannot be dialled, but any number of programs of
+    /// one person can do so at once. Peers see `config.key`.
+    ///
+    /// # Errors
+    /// [`LinkError::Bind`].
+    pub async fn bind_on_behalf(mut config: LinkConfig) -> Result<Self, LinkError> {
+        let person = std::mem::replace(&mut config.key, LinkKey::generate());
+        Self::bind_as(config, Some(person.0)).await
+    }
+
+    async fn bind_as(config: LinkConfig, person: Option<SecretKey>) -> Result<Self, LinkError> {
         let failed = |error: &dyn std::fmt::Display| LinkError::Bind(error.to_string());
         let map = RelayMap::empty();
         for gateway in &config.gateways {
@@ -149,13 +166,21 @@ impl Link {
         let endpoint = builder.bind().await.map_err(|e| LinkError::Bind(format!("{e:#}")))?;
         let looking = CancellationToken::new();
         tokio::spawn(look_for_gateway(endpoint.clone(), config.gateways, looking.clone()));
-        Ok(Self { endpoint, policy: config.policy, _looking: Arc::new(looking.drop_guard()) })
+        Ok(Self { endpoint, policy: config.policy, person, _looking: Arc::new(looking.drop_guard()) })
     }
 
-    /// Our peer key.
+    /// The peer key we are known by.
     #[must_use]
     pub fn peer_key(&self) -> PeerKey {
+        self.person.as_ref().map_or(self.endpoint_key(), |person| PeerKey(*person.public().as_bytes()))
+    }
+
+    pub(crate) fn endpoint_key(&self) -> PeerKey {
         PeerKey(*self.endpoint.id().as_bytes())
+    }
+
+    pub(crate) fn person(&self) -> Option<&SecretKey> {
+        self.person.as_ref()
     }
 
     /// Addresses at which peers may reach us directly, as far as known now.
@@ -243,6 +268,6 @@ fn transport() -> QuicTransportConfig {
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(u64::from(CONNECTION_WINDOW))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
         .build()
 }

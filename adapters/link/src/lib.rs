@@ -19,6 +19,7 @@ mod address;
 mod endpoint;
 mod forward;
 mod key;
+mod mandate;
 mod peer;
 mod relay;
 mod serve;

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::stream::{LinkStream, connection_error};
-use crate::{Link, PeerAddr};
+use crate::{Link, PeerAddr, mandate};
 
 /// Longest wait for a connection: through a gateway that takes three round trips and a TCP connect.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,6 +58,9 @@ impl Peer {
                 TransportError::Unreachable(io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer"))
             })?
             .map_err(|error| TransportError::Unreachable(io::Error::other(format!("{error:#}"))))?;
+        mandate::say(&connection, self.link.endpoint_key(), self.link.person())
+            .await
+            .map_err(|error| TransportError::Unreachable(io::Error::other(error)))?;
         tracing::debug!(peer = ?self.addr.key, "connected");
         *current = Some(connection.clone());
         Ok(connection)

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::stream::{LinkStream, REFUSED, STOPPING};
-use crate::{Link, forward};
+use crate::{Link, forward, mandate};
 
 /// Bounds on what peers can ask of us at once and how long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +49,9 @@ pub async fn serve(link: &Link, handler: Arc<dyn PeerHandler>, limits: ServeLimi
             incoming.refuse();
             continue;
         };
-        let (handler, stop) = (handler.clone(), stop.clone());
+        let (us, handler, stop) = (link.endpoint_key(), handler.clone(), stop.clone());
         connections.spawn(async move {
-            serve_incoming(incoming, handler, limits, stop).await;
+            serve_incoming(incoming, us, handler, limits, stop).await;
             drop(place);
         });
     }
@@ -60,16 +60,21 @@ pub async fn serve(link: &Link, handler: Arc<dyn PeerHandler>, limits: ServeLimi
 
 async fn serve_incoming(
     incoming: Incoming,
+    us: PeerKey,
     handler: Arc<dyn PeerHandler>,
     limits: ServeLimits,
     stop: CancellationToken,
 ) {
-    let connection = match timeout(limits.arrive, incoming).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(error = format!("{error:#}"), "handshake failed"),
-        Err(_) => return tracing::debug!("handshake took too long"),
+    let greeted = async {
+        let connection = incoming.await.map_err(|error| format!("{error:#}"))?;
+        let peer = mandate::hear(&connection, us).await.map_err(|error| sublet_daemon::report(&error))?;
+        Ok::<_, String>((connection, peer))
     };
-    let peer = PeerKey(*connection.remote_id().as_bytes());
+    let (connection, peer) = match timeout(limits.arrive, greeted).await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => return tracing::debug!(error, "no greeting"),
+        Err(_) => return tracing::debug!("the greeting took too long"),
+    };
     let span = tracing::info_span!("peer", key = ?peer);
     async {
         match timeout(limits.answer, handler.admit(peer)).await {

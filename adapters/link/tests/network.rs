@@ -6,10 +6,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{COUNT, ECHO, Serving, ask, connect, link, ping, relay, url};
-use sublet_base::{JobId, LeaseId};
-use sublet_link::{Gateway, GatewayState, GatewayUrl, PathPolicy, PeerAddr, RelayAccess};
+use sublet_base::{JobId, LeaseId, PeerKey};
+use sublet_link::{Gateway, GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr, RelayAccess};
 use sublet_wire::link::{
-    Agreement, MachineState, OpenStream, RefusalReason, Request, Response, Status, TransportError, read_frame,
+    ALPN, Agreement, Hello, MachineState, Mandate, MandateSignature, OpenStream, RefusalReason, Request, Response,
+    Status, TransportError, read_frame, write_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -75,6 +76,50 @@ async fn strangers_are_told_no_and_nothing_else() {
     match ask(&peer, &STATUS).await.unwrap().0 {
         Response::Refused(refusal) => assert_eq!(refusal.reason, RefusalReason::Stranger),
         other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_programs_of_one_person_work_at_once() {
+    let relay = relay(0, RelayAccess::Open).await;
+    let serving = Serving::start(PathPolicy::RelayOnly, Some(url(&relay))).await;
+    let person = LinkKey::generate();
+    let program = async || {
+        let gateways = vec![url(&relay).into()];
+        let config = LinkConfig { key: person.clone(), bind: Vec::new(), gateways, policy: PathPolicy::RelayOnly };
+        let link = Link::bind_on_behalf(config).await.unwrap();
+        assert_eq!(link.peer_key(), person.peer_key());
+        serving.befriend(&link, Some(url(&relay)))
+    };
+    let first = program().await;
+    let mut stream = connect(&first, ECHO).await;
+    let second = program().await;
+    let mut other = connect(&second, ECHO).await;
+    for message in [&b"one"[..], b"two", b"three"] {
+        timeout(PATIENCE, ping(&mut stream, message)).await.expect("the first program was cut off");
+        timeout(PATIENCE, ping(&mut other, message)).await.expect("the second program was cut off");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_mandate_gets_nowhere() {
+    let serving = Serving::start(PathPolicy::Auto, None).await;
+    let renter = LinkKey::generate();
+    serving.provider.friends.lock().unwrap().insert(renter.peer_key());
+    let thief = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal).bind().await.unwrap();
+    let dialler = PeerKey(*thief.id().as_bytes());
+    let signed = |text: &[u8]| MandateSignature(iroh::SecretKey::generate().sign(text).to_bytes());
+    for signature in [MandateSignature([0; 64]), signed(&Mandate::text(dialler, serving.link.peer_key()))] {
+        let addr = serving.link.bound_addrs().into_iter().fold(
+            iroh::EndpointAddr::new(iroh::EndpointId::from_bytes(&serving.link.peer_key().0).unwrap()),
+            |addr, direct| addr.with_ip_addr(direct),
+        );
+        let connection = thief.connect(addr, ALPN).await.unwrap();
+        let mandate = Some(Mandate { peer: renter.peer_key(), signature });
+        write_frame(&mut connection.open_uni().await.unwrap(), &Hello { mandate }).await.unwrap();
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        write_frame(&mut send, &STATUS).await.unwrap();
+        assert!(timeout(PATIENCE, read_frame::<Response>(&mut recv)).await.unwrap().is_err());
     }
 }
 

@@ -1,6 +1,6 @@
 //! What peers ask a provider over the link, version 1 (the version is part of [`ALPN`]).
 //!
-//! One bidirectional stream a request. A frame is a big-endian `u32` length, at most [`MAX_FRAME`], then that many bytes
+//! Whoever dials says for whom it acts ([`Hello`]). Then: one bidirectional stream a request. A frame is a big-endian `u32` length, at most [`MAX_FRAME`], then that many bytes
 //! of JSON. The asker sends one [`Request`]; the provider answers with one [`Response`]; where the table says so, raw
 //! bytes follow until the sender's end of stream.
 //!
@@ -18,6 +18,7 @@
 //! repeated without harm. Both sides are hostile to each other: lengths are bounded, and text from the other side is
 //! cleaned by its type before a person or a file sees it.
 
+mod hello;
 mod io;
 mod port;
 mod text;
@@ -27,6 +28,7 @@ use sublet_base::{Amount, B256, JobId, LeaseId};
 use sublet_market::{Acceptance, Signature};
 use thiserror::Error;
 
+pub use hello::{Hello, InvalidMandateSignature, Mandate, MandateSignature};
 pub use io::{FrameError, read_frame, write_frame};
 pub use port::{ByteSource, ByteStream, Duplex, OpenStream, PeerHandler, ResultArchive, TransportError};
 pub use text::{HostKey, InvalidHostKey, Sentence};
