@@ -145,7 +145,7 @@ impl Session {
             Ok(other) => bail!("SUBLET_LINK_PATH is `{other}`; it may be auto or relay-only"),
         };
         let config = LinkConfig { key: self.link_key()?, bind: vec![], gateways: vec![gateway.clone().into()], policy };
-        let link = Link::bind(config).await?;
+        let link = Link::bind_on_behalf(config).await?;
         let peer = link.peer(PeerAddr::behind(record.peer_key, gateway));
         let client = PeerClient::new(Arc::new(peer), self.stop.clone());
         Ok(ProviderLink { link, client })
