@@ -82,8 +82,6 @@ pub enum Refusal {
     OutOfRange { what: String, value: u128, max: u128 },
     #[error("the acceptance of job {job} is not signed by its renter {renter}")]
     AcceptanceBadSignature { renter: Address, job: u64 },
-    #[error("only the contract itself may do that")]
-    SelfOnly { caller: Address },
     #[error("agreement {id} does not allow this to {caller}")]
     OtherParty { id: u64, caller: Address },
     #[error("too late for agreement {id}: the deadline was {deadline}")]
@@ -180,7 +178,6 @@ impl Refusal {
             }
             E::ProviderIsOffline(e) => Self::ProviderOffline { provider: e.provider },
             E::ProviderStale(e) => Self::ProviderStale { provider: e.provider, last_beat: UnixTime(e.lastBeat) },
-            E::SelfOnly(e) => Self::SelfOnly { caller: e.caller },
             E::AgreementOtherParty(e) => Self::OtherParty { id: e.id, caller: e.caller },
             E::AgreementTooLate(e) => Self::TooLate { id: e.id, deadline: UnixTime(e.deadline.saturating_to()) },
             E::AgreementTooEarly(e) => Self::TooEarly { id: e.id, not_before: UnixTime(e.notBefore.saturating_to()) },

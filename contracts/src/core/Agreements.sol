@@ -3,16 +3,28 @@ pragma solidity 0.8.37;
 
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
+import {Kind, Offer, Order} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Accounts} from "./Accounts.sol";
+import {Batches} from "./Batches.sol";
+import {Terms, TermsLib} from "./Terms.sol";
 
 /// @notice An offer's digest, shortened to fit beside an address. A second offer with the same 96 bits takes 2^96 tries;
 /// two such offers made by one party (2^48 tries) only share that party's own capacity.
 type OfferKey is bytes12;
 
-/// @notice What leases and jobs share: capacity of offers, solver fees, sums, and how money leaves an agreement.
-abstract contract Agreements is ISublet, Accounts {
+/// @notice What leases and jobs share: their head, capacity of offers, solver fees, and how money leaves.
+/// @dev Money held is derived from the head, so that it cannot drift: no sum is stored twice.
+abstract contract Agreements is ISublet, Accounts, Batches {
     using SafeCast for uint256;
+
+    /// One slot a line.
+    // forgefmt: disable-next-item
+    struct Head {
+        address renter; uint96 price;
+        address provider; OfferKey offer;
+        Terms terms;
+    }
 
     /// Never zero again once used, so that the next agreement of the offer pays for a rewrite only.
     struct Use {
@@ -25,21 +37,22 @@ abstract contract Agreements is ISublet, Accounts {
         uint96 amount;
     }
 
-    /// What an ending agreement still holds, and where it goes.
+    /// Where the money of an ending agreement goes.
     struct Split {
-        uint128 paid;
-        uint128 refunded;
-        uint128 pledgeBack;
-        uint128 slashed;
-        uint128 reward;
+        uint256 paid;
+        uint256 refunded;
+        uint256 pledgeBack;
+        uint256 slashed;
+        uint256 reward;
     }
 
-    uint256 internal constant WHOLE_BPS = 10_000;
+    uint256 private constant WHOLE_BPS = 10_000;
     /// Share of the pledge that a provider loses by never starting or never submitting.
-    uint256 internal constant EXPIRY_PENALTY_BPS = 1_000;
+    uint256 private constant EXPIRY_PENALTY_BPS = 1_000;
     /// Share of a penalty for the third party that called.
-    uint256 internal constant REWARD_BPS = 100;
+    uint256 private constant REWARD_BPS = 100;
 
+    mapping(uint64 id => Head) internal _heads;
     mapping(OfferKey => Use) private _uses;
     mapping(uint64 id => Fee) private _fees;
 
@@ -48,52 +61,80 @@ abstract contract Agreements is ISublet, Accounts {
         return _uses[_keyOf(offerHash)].open;
     }
 
-    function _keyOf(bytes32 offerHash) internal pure returns (OfferKey) {
-        return OfferKey.wrap(bytes12(offerHash));
-    }
-
-    /// Takes one place of the offer.
-    function _occupy(bytes32 offerHash, uint32 capacity) internal {
+    /// Writes a new agreement and takes one place of the offer; the money is locked by the caller.
+    function _create(
+        uint64 id,
+        uint8 state,
+        bytes32 offerHash,
+        Offer memory offer,
+        Order memory order,
+        address solver,
+        uint96 own
+    ) internal {
         Use storage use = _uses[_keyOf(offerHash)];
-        if (use.open >= capacity) revert OfferFull(offerHash, capacity);
-        ++use.ever;
-        ++use.open;
+        (uint64 ever, uint32 count) = (use.ever, use.open);
+        if (count >= offer.capacity) revert OfferFull(offerHash, offer.capacity);
+        unchecked {
+            (use.ever, use.open) = (ever + 1, count + 1);
+        }
+        Head storage h = _heads[id];
+        (h.renter, h.price) = (order.renter, uint96(offer.price));
+        (h.provider, h.offer) = (offer.provider, _keyOf(offerHash));
+        bool hasFee = order.solverFee != 0;
+        h.terms = TermsLib.pack(order.duration, offer.startWithin, offer.pledgeBps, state, offer.kind, hasFee, own);
+        if (hasFee) _fees[id] = Fee(solver, uint96(order.solverFee));
     }
 
-    function _vacate(OfferKey key) internal {
-        --_uses[key].open;
+    /// Ends an agreement: `split` says what is paid, refunded and slashed (at most the pledge); the rest is filled in.
+    function _end(uint64 id, Head storage h, Terms t, address caller, Split memory split, bool payFee) internal {
+        (address renter, address provider) = (h.renter, h.provider);
+        uint256 pledge = _pledge(h.price, t.duration(), t.pledgeBps());
+        if (split.slashed > pledge) split.slashed = pledge;
+        split.pledgeBack = pledge - split.slashed;
+        h.terms = t.withoutFee();
+        --_uses[h.offer].open;
+        if (t.hasFee()) {
+            if (payFee) {
+                _paySolver(id);
+            } else {
+                split.refunded += _fees[id].amount;
+                delete _fees[id];
+            }
+        }
+        if (caller != renter && caller != provider) {
+            split.reward = split.slashed * REWARD_BPS / WHOLE_BPS;
+            _credit(caller, split.reward);
+        }
+        _credit(provider, split.paid + split.pledgeBack);
+        _credit(renter, split.refunded + split.slashed - split.reward);
     }
 
-    function _holdFee(uint64 id, address solver, uint128 amount) internal {
-        _fees[id] = Fee(solver, uint96(amount));
-    }
-
-    function _feeOf(uint64 id) internal view returns (Fee memory) {
-        return _fees[id];
+    /// The fee still held, and for whom.
+    function _feeOf(uint64 id) internal view returns (address, uint96) {
+        Fee storage fee = _fees[id];
+        return (fee.solver, fee.amount);
     }
 
     /// The fee goes to whoever opened.
     function _paySolver(uint64 id) internal {
-        Fee memory fee = _fees[id];
+        (address solver, uint96 amount) = _feeOf(id);
         delete _fees[id];
-        _credit(fee.solver, fee.amount);
-        emit SolverPaid(id, fee.solver, fee.amount);
-    }
-
-    /// The fee is added to what goes back to the renter.
-    function _reclaimFee(uint64 id) internal returns (uint128 amount) {
-        amount = _fees[id].amount;
-        delete _fees[id];
+        _credit(solver, amount);
+        emit SolverPaid(id, solver, amount);
     }
 
     /// price * seconds; below 2^128 because a price is below 2^96.
-    function _sum(uint96 price, uint32 seconds_) internal pure returns (uint128) {
-        return uint128(uint256(price) * seconds_);
+    function _sum(uint256 price, uint256 seconds_) internal pure returns (uint256) {
+        return price * seconds_;
     }
 
-    /// price * duration * bps / 10 000, rounded down.
-    function _pledge(uint96 price, uint32 duration, uint24 bps) internal pure returns (uint128) {
-        return (uint256(_sum(price, duration)) * bps / WHOLE_BPS).toUint128();
+    /// price * duration * bps / 10 000, rounded down; refused above 2^128.
+    function _pledge(uint256 price, uint256 duration, uint256 bps) internal pure returns (uint256) {
+        return (price * duration * bps / WHOLE_BPS).toUint128();
+    }
+
+    function _expiryPenalty(Head storage h, Terms t) internal view returns (uint256) {
+        return _pledge(h.price, t.duration(), t.pledgeBps()) * EXPIRY_PENALTY_BPS / WHOLE_BPS;
     }
 
     function _requireParty(uint64 id, address party) internal view {
@@ -108,13 +149,7 @@ abstract contract Agreements is ISublet, Accounts {
         if (block.timestamp <= deadline) revert AgreementTooEarly(id, deadline + 1);
     }
 
-    /// Moves everything an agreement still holds. A slash goes to the renter; a third party that called gets a share.
-    function _release(address renter, address provider, address caller, Split memory split) internal {
-        if (split.slashed != 0 && caller != renter && caller != provider) {
-            split.reward = uint128(uint256(split.slashed) * REWARD_BPS / WHOLE_BPS);
-            _credit(caller, split.reward);
-        }
-        _credit(provider, uint256(split.paid) + split.pledgeBack);
-        _credit(renter, uint256(split.refunded) + split.slashed - split.reward);
+    function _keyOf(bytes32 offerHash) private pure returns (OfferKey) {
+        return OfferKey.wrap(bytes12(offerHash));
     }
 }

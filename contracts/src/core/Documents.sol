@@ -5,7 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
-import {Acceptance, Offer, Order, Resources} from "../Types.sol";
+import {Offer, Order, Resources} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 
 /// @notice What was signed, by whom, and what of it was taken back.
@@ -48,41 +48,27 @@ abstract contract Documents is ISublet, EIP712 {
     }
 
     /// @inheritdoc ISublet
-    function hashOffer(Offer calldata o) public view returns (bytes32) {
-        bytes memory head = abi.encode(
-            OFFER_TYPEHASH, o.provider, o.kind, _hashResources(o.resources), o.price, o.pledgeBps, o.capacity
-        );
-        bytes memory tail = abi.encode(
-            o.minDuration,
-            o.maxDuration,
-            o.startWithin,
-            o.notice,
-            o.minCharge,
-            o.mediatorSet,
-            o.maxChallengeWindow,
-            o.validUntil,
-            o.epoch
-        );
-        return _hashTypedDataV4(keccak256(bytes.concat(head, tail)));
+    function hashOffer(Offer memory offer) public view returns (bytes32) {
+        bytes32 resources = _hashResources(offer.resources);
+        uint256 from;
+        assembly ("memory-safe") {
+            from := offer
+        }
+        return _hashDocument(OFFER_TYPEHASH, from, resources);
     }
 
     /// @inheritdoc ISublet
-    function hashOrder(Order calldata o) public view returns (bytes32) {
-        bytes memory head = abi.encode(
-            ORDER_TYPEHASH, o.renter, o.kind, _hashResources(o.resources), o.maxPrice, o.duration, o.workload, o.peerKey
-        );
-        bytes memory tail = abi.encode(
-            o.class, o.mediatorSet, o.challengeWindow, o.provider, o.solver, o.solverFee, o.validUntil, o.nonce
-        );
-        return _hashTypedDataV4(keccak256(bytes.concat(head, tail)));
+    function hashOrder(Order memory order) public view returns (bytes32) {
+        bytes32 resources = _hashResources(order.resources);
+        uint256 from;
+        assembly ("memory-safe") {
+            from := order
+        }
+        return _hashDocument(ORDER_TYPEHASH, from, resources);
     }
 
     /// @inheritdoc ISublet
-    function hashAcceptance(Acceptance calldata a) external view returns (bytes32) {
-        return _hashAcceptance(a.job, a.resultHash, a.cost);
-    }
-
-    function _hashAcceptance(uint64 id, bytes32 resultHash, uint128 cost) internal view returns (bytes32) {
+    function hashAcceptance(uint64 id, bytes32 resultHash, uint128 cost) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(ACCEPTANCE_TYPEHASH, id, resultHash, cost)));
     }
 
@@ -100,7 +86,21 @@ abstract contract Documents is ISublet, EIP712 {
         return signer.code.length != 0 && SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature);
     }
 
-    function _hashResources(Resources calldata r) private pure returns (bytes32) {
+    function _hashResources(Resources memory r) private pure returns (bytes32) {
         return keccak256(abi.encode(RESOURCES_TYPEHASH, r));
+    }
+
+    /// Offer and Order both have 15 members, and their resources third: in memory that is the order in which EIP-712
+    /// encodes them, but for the resources' pointer, which their hash replaces.
+    function _hashDocument(bytes32 typeHash, uint256 from, bytes32 resources) private view returns (bytes32) {
+        bytes32 structHash;
+        assembly ("memory-safe") {
+            let m := mload(0x40)
+            mstore(m, typeHash)
+            mcopy(add(m, 0x20), from, 0x1e0)
+            mstore(add(m, 0x60), resources)
+            structHash := keccak256(m, 0x200)
+        }
+        return _hashTypedDataV4(structHash);
     }
 }

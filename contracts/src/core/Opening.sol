@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Class, Kind, Offer, Order, Pair, Resources} from "../Types.sol";
+import {Class, JobState, Kind, LeaseState, Offer, Order, Pair, Resources} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Guardian} from "./Guardian.sol";
 import {Jobs} from "./Jobs.sol";
@@ -9,72 +9,52 @@ import {Leases} from "./Leases.sol";
 
 /// @notice Checks a signed offer against a signed order, locks the money, and starts the agreement.
 abstract contract Opening is ISublet, Guardian, Leases, Jobs {
-    /// Most gas one pair of a batch may take, so that a hostile signer contract cannot eat the others'.
-    uint256 private constant PAIR_GAS = 700_000;
-
     /// What was locked, and under which hashes.
     struct Opened {
         uint64 id;
         bytes32 offerHash;
         bytes32 orderHash;
-        uint128 escrow;
-        uint128 pledge;
+        uint256 escrow;
+        uint256 pledge;
         address solver;
     }
 
     /// @inheritdoc ISublet
-    function open(
-        Offer calldata offer,
-        bytes calldata offerSignature,
-        Order calldata order,
-        bytes calldata orderSignature
-    ) external nonReentrant returns (uint64 id) {
-        return _open(offer, offerSignature, order, orderSignature, msg.sender);
-    }
-
-    /// @inheritdoc ISublet
-    function openMany(Pair[] calldata pairs) external nonReentrant returns (uint64[] memory ids) {
-        ids = new uint64[](pairs.length);
-        for (uint256 i; i < pairs.length; ++i) {
-            Pair calldata p = pairs[i];
-            try this.openPair{gas: PAIR_GAS}(p, msg.sender) returns (uint64 id) {
-                ids[i] = id;
-            } catch (bytes memory reason) {
-                emit OpenRefused(i, p.order.renter, p.offer.provider, reason);
-            }
-        }
-    }
-
-    /// @notice One pair of `openMany`; only this contract calls it.
-    function openPair(Pair calldata p, address opener) external returns (uint64 id) {
-        if (msg.sender != address(this)) revert SelfOnly(msg.sender);
-        return _open(p.offer, p.offerSignature, p.order, p.orderSignature, opener);
-    }
-
-    function _open(
-        Offer calldata offer,
-        bytes calldata offerSignature,
-        Order calldata order,
-        bytes calldata orderSignature,
-        address opener
-    ) private returns (uint64) {
+    function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
+        external
+        returns (uint64)
+    {
         Opened memory o;
         o.id = _nextAgreement();
-        o.solver = opener;
+        o.solver = _caller();
         o.offerHash = hashOffer(offer);
         o.orderHash = hashOrder(order);
         _checkOffer(offer, offerSignature, o.offerHash);
-        _checkOrder(order, orderSignature, o.orderHash, opener);
+        _checkOrder(order, orderSignature, o.orderHash, o.solver);
         _checkMatch(offer, order);
         _useNonce(order.renter, order.nonce);
-        _occupy(o.offerHash, offer.capacity);
         _lock(offer, order, o);
         if (offer.kind == Kind.Lease) _openLease(offer, order, o);
         else _openJob(offer, order, o);
         return o.id;
     }
 
-    function _checkOffer(Offer calldata offer, bytes calldata signature, bytes32 hash) private view {
+    /// @inheritdoc ISublet
+    function openMany(Pair[] calldata pairs) external returns (uint64[] memory ids) {
+        ids = new uint64[](pairs.length);
+        for (uint256 i; i < pairs.length; ++i) {
+            Pair calldata p = pairs[i];
+            uint256 start;
+            assembly ("memory-safe") {
+                start := p
+            }
+            (bool ok, bytes memory answer) = _callSelf(this.open.selector, start, p.orderSignature);
+            if (ok) ids[i] = abi.decode(answer, (uint64));
+            else emit OpenRefused(i, p.order.renter, p.offer.provider, answer);
+        }
+    }
+
+    function _checkOffer(Offer memory offer, bytes calldata signature, bytes32 hash) private view {
         if (block.timestamp > offer.validUntil) revert OfferExpired(hash, offer.validUntil);
         if (offer.price == 0) revert OfferZeroPrice();
         if (offer.price > type(uint96).max) revert MatchOutOfRange("price", offer.price, type(uint96).max);
@@ -86,7 +66,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         if (!_isSignedBy(offer.provider, hash, signature)) revert OfferBadSignature(offer.provider, hash);
     }
 
-    function _checkOrder(Order calldata order, bytes calldata signature, bytes32 hash, address opener) private view {
+    function _checkOrder(Order memory order, bytes calldata signature, bytes32 hash, address opener) private view {
         if (block.timestamp > order.validUntil) revert OrderExpired(hash, order.validUntil);
         if (order.solver != address(0) && opener != order.solver && opener != order.renter) {
             revert OrderOtherSolver(opener, order.solver);
@@ -97,7 +77,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         if (!_isSignedBy(order.renter, hash, signature)) revert OrderBadSignature(order.renter, hash);
     }
 
-    function _checkMatch(Offer calldata offer, Order calldata order) private pure {
+    function _checkMatch(Offer memory offer, Order memory order) private pure {
         if (order.provider != address(0) && order.provider != offer.provider) {
             revert OrderOtherProvider(offer.provider, order.provider);
         }
@@ -119,7 +99,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         }
     }
 
-    function _checkResources(Resources calldata has, Resources calldata least) private pure {
+    function _checkResources(Resources memory has, Resources memory least) private pure {
         if (has.vcpus < least.vcpus) revert MatchTooSmall("vcpus", has.vcpus, least.vcpus);
         if (has.memoryMiB < least.memoryMiB) revert MatchTooSmall("memoryMiB", has.memoryMiB, least.memoryMiB);
         if (has.diskGiB < least.diskGiB) revert MatchTooSmall("diskGiB", has.diskGiB, least.diskGiB);
@@ -128,17 +108,16 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
     }
 
     /// Escrow and fee from the renter, pledge from the provider.
-    function _lock(Offer calldata offer, Order calldata order, Opened memory o) private {
+    function _lock(Offer memory offer, Order memory order, Opened memory o) private {
         o.escrow = _sum(uint96(offer.price), order.duration);
         o.pledge = _pledge(uint96(offer.price), order.duration, uint24(offer.pledgeBps));
         if (o.pledge == 0) revert OfferZeroPledge();
         _debit(order.renter, uint256(o.escrow) + order.solverFee);
         _debit(offer.provider, o.pledge);
-        if (order.solverFee != 0) _holdFee(o.id, o.solver, order.solverFee);
     }
 
-    function _openLease(Offer calldata offer, Order calldata order, Opened memory o) private {
-        uint64 startBy = _createLease(o.id, _keyOf(o.offerHash), offer, order);
+    function _openLease(Offer memory offer, Order memory order, Opened memory o) private {
+        _create(o.id, uint8(LeaseState.Open), o.offerHash, offer, order, o.solver, _ownTerms(offer));
         emit LeaseOpened(
             o.id,
             order.renter,
@@ -149,16 +128,16 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
             order.peerKey,
             offer.price,
             order.duration,
-            o.escrow,
-            o.pledge,
+            uint128(o.escrow),
+            uint128(o.pledge),
             order.solverFee,
             o.solver,
-            startBy
+            uint64(block.timestamp + offer.startWithin)
         );
     }
 
-    function _openJob(Offer calldata offer, Order calldata order, Opened memory o) private {
-        (uint64 startBy, uint64 runBy) = _createJob(o.id, _keyOf(o.offerHash), offer, order);
+    function _openJob(Offer memory offer, Order memory order, Opened memory o) private {
+        _create(o.id, uint8(JobState.Open), o.offerHash, offer, order, o.solver, _ownTerms(order));
         emit JobOpened(
             o.id,
             order.renter,
@@ -170,12 +149,12 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
             order.class,
             offer.price,
             order.duration,
-            o.escrow,
-            o.pledge,
+            uint128(o.escrow),
+            uint128(o.pledge),
             order.solverFee,
             o.solver,
-            startBy,
-            runBy
+            uint64(block.timestamp + offer.startWithin),
+            uint64(block.timestamp + offer.startWithin + order.duration)
         );
     }
 }

@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {
-    Acceptance,
     Class,
     JobEnd,
     JobState,
@@ -126,10 +125,9 @@ interface ISublet {
     error MatchWindowTooLong(uint32 window, uint32 max);
     /// @notice A lease has no result, so nothing to check.
     error MatchLeaseHasClass();
-    /// @notice `what` is "price", "solverFee" or "pledgeBps".
+    /// @notice `what` is "price", "solverFee", "pledgeBps" or "mediatorSet": more than the contract keeps.
     error MatchOutOfRange(bytes32 what, uint256 value, uint256 max);
     error AcceptanceBadSignature(address renter, uint64 job);
-    error SelfOnly(address caller);
 
     /// @notice Opens one agreement. Allowed for the order's solver, or anyone if it names none, and for the renter itself.
     /// Locks escrow price * duration and the solver fee from the renter, and the pledge from the provider, all or nothing.
@@ -137,12 +135,9 @@ interface ISublet {
     /// @dev Disputes do not exist in this version: nobody can contest a class-exact result, the pledge is not compared
     /// with a panel's fees, and a mediator set is only a number. Until then class exact gives no more than silence does.
     /// @return id number of the agreement, counted from 1 across leases and jobs.
-    function open(
-        Offer calldata offer,
-        bytes calldata offerSignature,
-        Order calldata order,
-        bytes calldata orderSignature
-    ) external returns (uint64 id);
+    function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
+        external
+        returns (uint64 id);
     /// @notice Opens what can be opened; a refused pair emits `OpenRefused`, has id 0 and spoils no other.
     function openMany(Pair[] calldata pairs) external returns (uint64[] memory ids);
     /// @notice Ends one offer of the caller. Agreements already open are not touched.
@@ -158,11 +153,11 @@ interface ISublet {
     /// @notice Agreements ever opened; the newest has this id.
     function agreementCount() external view returns (uint64);
     /// @notice The digest to sign.
-    function hashOffer(Offer calldata offer) external view returns (bytes32);
+    function hashOffer(Offer memory offer) external view returns (bytes32);
     /// @notice The digest to sign.
-    function hashOrder(Order calldata order) external view returns (bytes32);
+    function hashOrder(Order memory order) external view returns (bytes32);
     /// @notice The digest to sign.
-    function hashAcceptance(Acceptance calldata acceptance) external view returns (bytes32);
+    function hashAcceptance(uint64 id, bytes32 resultHash, uint128 cost) external view returns (bytes32);
 
     // All agreements
 
@@ -291,7 +286,7 @@ interface ISublet {
     /// @notice Anyone with the renter's signed acceptance, Open or Submitted.
     function settleJob(uint64 id, bytes32 resultHash, uint128 cost, bytes calldata acceptance) external;
     /// @notice Settles what can be settled; a refused row emits `SettleRefused` and spoils no other.
-    function settleJobs(Settlement[] calldata settlements) external returns (bool[] memory settled);
+    function settleJobs(Settlement[] calldata settlements) external;
     /// @notice Renter, Submitted: pays the declared cost.
     function acceptJob(uint64 id) external;
     /// @notice Anyone, Submitted, after the challenge window: silence is acceptance.
