@@ -1,5 +1,6 @@
 //! The project's own checks and builders: `cargo xtask COMMAND`.
 
+mod guest;
 mod images;
 mod layers;
 mod tidy;
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Build what is missing of the images, the kernel and the initrd into the cache.
     Images(images::Options),
+    /// Build the static init and the initrd into the cache.
+    Guest,
     /// Check that dependencies between our packages point left only.
     Layers,
     /// Check what no compiler checks.
@@ -30,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Images(options) => images::run(&repository(), &options),
+        Command::Guest => guest::run(&repository()),
         Command::Layers => layers::run(&repository()),
         Command::Tidy => tidy::run(&repository()),
     };

@@ -5,6 +5,7 @@
 //!   oci/               OCI image layout: debian-12, cowsay, and what was pulled
 //!   disks/             erofs files made from it
 //!   kernel/vmlinuz     kernel of every virtual machine
+//!   kernel/init        our static init, which containers have bind-mounted
 //!   kernel/initrd      our init and the kernel modules it loads
 //!   kernel/modules/    lib/modules/RELEASE of that kernel
 //! ```
@@ -75,6 +76,12 @@ impl Artefacts {
         self.kernel().join("initrd")
     }
 
+    /// Our static init.
+    #[must_use]
+    pub fn init(&self) -> PathBuf {
+        self.kernel().join("init")
+    }
+
     /// `lib/modules/RELEASE` of the kernel.
     #[must_use]
     pub fn modules(&self) -> PathBuf {
@@ -89,12 +96,12 @@ impl Artefacts {
         ImageStore::open(&self.root)
     }
 
-    /// Checks that kernel and initrd are there.
+    /// Checks that kernel, init and initrd are there.
     ///
     /// # Errors
     /// [`ArtefactError::Missing`] with the first that is not.
     pub fn check(&self) -> Result<(), ArtefactError> {
-        [self.vmlinuz(), self.initrd()]
+        [self.vmlinuz(), self.init(), self.initrd()]
             .into_iter()
             .try_for_each(|path| if path.is_file() { Ok(()) } else { Err(ArtefactError::Missing(path)) })
     }
