@@ -1,6 +1,6 @@
 //! The agent's loop: look at chain and host, decide, do. One action at a time for each agreement, many agreements at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,8 +246,8 @@ impl Worker {
 
     /// Cases to ask the chain about. Each is taken off the stale ones before it is asked about, so no event is missed.
     fn due(&mut self) -> Vec<Agreement> {
-        let ids: Vec<_> = self.state.cases().keys().copied().collect();
-        self.asked.retain(|id, _| ids.binary_search(id).is_ok_and(|_| true) || ids.contains(id));
+        let ids: BTreeSet<_> = self.state.cases().keys().copied().collect();
+        self.asked.retain(|id, _| ids.contains(id));
         let mut heard = self.state.heard();
         let old = |id: &Agreement, asked: &HashMap<Agreement, Instant>| {
             asked.get(id).is_none_or(|at| at.elapsed() >= LOOK_EVERY)

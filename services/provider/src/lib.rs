@@ -20,7 +20,9 @@ mod peer;
 mod ports;
 mod publish;
 mod state;
+mod wiring;
 
 pub use agent::{ProviderError, run};
 pub use config::{OfferConfig, ProviderConfig};
 pub use ports::{Host, OfferBoard, Ports, ServeLink};
+pub use wiring::OverLink;

@@ -259,11 +259,11 @@ fn machine_state(case: &Case, host: OnHost<'_>) -> MachineState {
         let (exit_code, result_hash) = (finished.result.exit_code, finished.result.hash);
         return MachineState::Finished { exit_code, result_hash, cost: asked(case, finished) };
     }
-    if case.ended_at.is_some() {
-        return MachineState::Ended;
-    }
     if let Some(reason) = &case.failed {
         return MachineState::Failed { reason: Sentence::new(reason) };
+    }
+    if case.ended_at.is_some() {
+        return MachineState::Ended;
     }
     if case.ran_out_at.is_some() {
         return MachineState::Failed { reason: "the rent is used up; top up to go on".into() };

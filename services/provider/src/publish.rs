@@ -22,6 +22,8 @@ use crate::state::{SIGNED, STANDING, State};
 const EVERY: Duration = Duration::from_secs(2);
 /// Posts to every solver again this often, because a solver may have lost its book.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Posts again to a solver that did not take it after this.
+const SOON: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
 enum PublishError {
@@ -35,7 +37,7 @@ enum PublishError {
     Store(#[from] StoreError),
 }
 
-/// When each board last got each offer.
+/// When each board is to get each offer next.
 type Posted = BTreeMap<(usize, B256), Instant>;
 
 /// Publishes until `stop`.
@@ -81,6 +83,7 @@ async fn round(
         (heard.account.clone(), heard.now)
     };
     let Some(record) = record.filter(|r| r.online) else { return Ok(()) };
+    take_back(state, config, record.epoch).await?;
     if config.offers.is_empty() {
         return Ok(());
     }
@@ -93,6 +96,26 @@ async fn round(
         }
     }
     Ok(())
+}
+
+/// Cancels what stands but is not configured any more.
+async fn take_back(state: &State, config: &ProviderConfig, epoch: u64) -> Result<(), PublishError> {
+    let standing = state.store.documents(STANDING);
+    for document in standing.list::<Signed>().await? {
+        if config.offers.iter().any(|o| o.name == document.key) {
+            continue;
+        }
+        if document.value.offer.offer.epoch == epoch {
+            cancel(state, document.value.hash).await?;
+        }
+        standing.delete(&document.key, Expect::Anything).await?;
+        tracing::info!(name = document.key, "took an offer back");
+    }
+    Ok(())
+}
+
+async fn cancel(state: &State, hash: B256) -> Result<(), SubmitError> {
+    state.ledger.submit(&TxKey::passing(format!("offer/cancel/{hash}")), &Call::CancelOffer(hash)).await.map(|_| ())
 }
 
 /// The signed offer that stands for a configured one, after replacing it if it has to change.
@@ -111,9 +134,9 @@ async fn stand(
             tracing::debug!(offer = wanted.name, "the host has no room for even one");
             Ok(None)
         }
-        Step::Replace { with, cancel } => {
-            if let Some(hash) = cancel {
-                state.ledger.submit(&TxKey::passing(format!("offer/cancel/{hash}")), &Call::CancelOffer(hash)).await?;
+        Step::Replace { with, cancel: old } => {
+            if let Some(hash) = old {
+                cancel(state, hash).await?;
             }
             sign(state, wallet, wanted, *with).await.map(Some)
         }
@@ -137,14 +160,16 @@ async fn sign(state: &State, wallet: &Wallet, wanted: &OfferConfig, offer: Offer
 async fn post(signed: &Signed, boards: &[Arc<dyn OfferBoard>], posted: &mut Posted) {
     for (index, board) in boards.iter().enumerate() {
         let key = (index, signed.hash);
-        if posted.get(&key).is_some_and(|at| at.elapsed() < AGAIN) {
+        if posted.get(&key).is_some_and(|next| Instant::now() < *next) {
             continue;
         }
-        match board.post(&signed.offer).await {
-            Ok(()) => {
-                posted.insert(key, Instant::now());
+        let wait = match board.post(&signed.offer).await {
+            Ok(()) => AGAIN,
+            Err(error) => {
+                tracing::warn!(board = board.name(), error = %sublet_daemon::report(&*error), "not posted");
+                SOON
             }
-            Err(error) => tracing::warn!(board = board.name(), error = %sublet_daemon::report(&*error), "not posted"),
-        }
+        };
+        posted.insert(key, Instant::now() + wait);
     }
 }

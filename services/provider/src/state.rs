@@ -126,12 +126,6 @@ impl State {
         Ok(())
     }
 
-    /// Marks what the chain says about a case as out of date, and wakes the loop.
-    pub(crate) fn look_again(&self, id: Agreement) {
-        self.heard().stale.insert(id);
-        self.wake.notify_one();
-    }
-
     /// The offer with this hash, if this store signed it.
     pub(crate) async fn signed(&self, hash: B256) -> Result<Option<Signed>, StoreError> {
         Ok(self.store.documents(SIGNED).get(&hash.to_string()).await?.map(|d| d.value))

@@ -13,7 +13,7 @@ use sublet_machine::{Guest, Phase};
 use sublet_market::JobDocument;
 use sublet_wire::host::MachineView;
 
-use super::{Action, OnHost, Policy, Send, nearly, wind_up};
+use super::{Action, OnHost, Policy, Send, delay, nearly, reject, wind_up};
 use crate::case::{Case, Finished, Note};
 
 pub(super) fn decide(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
@@ -39,15 +39,15 @@ fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &
             OnHost::Silent | OnHost::Absent => None,
         };
     }
+    let last_moment = may_reject && now >= nearly(job.start_by, job.opened_at, policy);
+    let decline = || Some(reject(case, Send::RejectJob, delay(case, host)));
     let Some(document) = &case.document else {
-        let waited_enough = may_reject && now >= nearly(job.start_by, job.opened_at, policy);
-        return waited_enough.then_some(Action::Send(Send::RejectJob));
+        return if last_moment { decline() } else { None };
     };
-    let last_moment = now >= nearly(job.start_by, job.opened_at, policy);
     match host {
-        OnHost::Silent => None,
         // The host had no room, or was away: better to say so while it costs nothing.
-        OnHost::Absent if may_reject && last_moment && case.starts == 0 => Some(Action::Send(Send::RejectJob)),
+        OnHost::Silent | OnHost::Absent if last_moment && case.starts == 0 => decline(),
+        OnHost::Silent => None,
         OnHost::Absent => again(case, job, document, now, policy).or(Some(Action::Create)),
         OnHost::Here(machine) => work(case, job, document, machine, now, policy),
     }
@@ -140,7 +140,7 @@ fn ended(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: 
     };
     match case.ended_at {
         Some(at) if wanted && now < at.plus(policy.retention) => None,
-        Some(_) | None => wind_up(case, host, now),
+        Some(_) | None => wind_up(case, host, now, policy),
     }
 }
 

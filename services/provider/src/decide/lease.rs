@@ -10,7 +10,7 @@ use sublet_base::UnixTime;
 use sublet_chain::{LeaseRecord, LeaseState};
 use sublet_machine::{Guest, Phase};
 
-use super::{Action, OnHost, Policy, Send, nearly, wind_up};
+use super::{Action, OnHost, Policy, Send, delay, nearly, reject, wind_up};
 use crate::case::{Case, Note};
 
 pub(super) fn decide(
@@ -24,7 +24,7 @@ pub(super) fn decide(
         LeaseState::Open if now > lease.start_by => Some(Action::Send(Send::ExpireLease)),
         LeaseState::Open => open(case, lease, host, now, policy),
         LeaseState::Active => active(case, lease, host, now, policy),
-        LeaseState::Ended => wind_up(case, host, now),
+        LeaseState::Ended => wind_up(case, host, now, policy),
         LeaseState::None => None,
     }
 }
@@ -32,12 +32,12 @@ pub(super) fn decide(
 fn open(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     let last_moment = now >= nearly(lease.start_by, lease.opened_at, policy);
     let unable = case.failed.is_some() || last_moment;
-    let reject = Action::Send(Send::RejectLease);
+    let decline = || Some(reject(case, Send::RejectLease, delay(case, host)));
     match host {
         OnHost::Here(machine) => match (&machine.phase, &machine.guest) {
             // Ready at the last moment still counts.
             (Phase::Running, Guest::Ready { .. }) if case.failed.is_none() => Some(Action::Send(Send::StartLease)),
-            _ if unable => Some(reject),
+            _ if unable => decline(),
             (Phase::Failed(reason), _) | (_, Guest::GaveUp { reason }) => {
                 Some(Action::Note(Note::Failed(reason.clone())))
             }
@@ -55,7 +55,7 @@ fn open(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, polic
                 Guest::Silent | Guest::Ready { .. } | Guest::Exited { .. },
             ) => None,
         },
-        _ if unable => Some(reject),
+        _ if unable => decline(),
         OnHost::Silent => None,
         OnHost::Absent => case.document.as_ref().map(|_| Action::Create),
     }

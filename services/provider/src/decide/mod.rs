@@ -145,7 +145,7 @@ pub fn decide(
         (OnChain::Lease(lease), Agreement::Lease(_)) => lease::decide(case, lease, host, now, policy),
         (OnChain::Job(job), Agreement::Job(_)) => job::decide(case, job, host, now, policy),
         // A node that lags must not cost a machine: believe it only long after the start was due.
-        (OnChain::Nothing, _) if now > case.opened.start_by.plus(Seconds(600)) => wind_up(case, host, now),
+        (OnChain::Nothing, _) if now > case.opened.start_by.plus(Seconds(600)) => wind_up(case, host, now, policy),
         (OnChain::Nothing | OnChain::Lease(_) | OnChain::Job(_), _) => None,
     }
 }
@@ -160,16 +160,36 @@ pub fn orphans(cases: &BTreeMap<Agreement, Case>, host: &BTreeMap<MachineId, Mac
 }
 
 /// The agreement is over: note it, remove the machine, close the case.
-fn wind_up(case: &Case, host: OnHost<'_>, now: UnixTime) -> Option<Action> {
-    if case.ended_at.is_none() {
+fn wind_up(case: &Case, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
+    let Some(ended_at) = case.ended_at else {
         return Some(Action::Note(Note::Ended(now)));
-    }
+    };
     match host {
         OnHost::Silent => None,
         OnHost::Here(_) => Some(Action::Delete),
         // Deleting again also ends a creation that was cut short by a crash and that the host does not show yet.
         OnHost::Absent if case.may_exist => Some(Action::Delete),
+        // Its renter may still ask why.
+        OnHost::Absent if case.failed.is_some() && now < ended_at.plus(policy.patience) => None,
         OnHost::Absent => Some(Action::Finish),
+    }
+}
+
+/// Rejects, saying why first.
+fn reject(case: &Case, send: Send, reason: &str) -> Action {
+    match case.failed {
+        Some(_) => Action::Send(send),
+        None => Action::Note(Note::Failed(reason.to_owned())),
+    }
+}
+
+/// Why something was not ready at the last moment.
+fn delay(case: &Case, host: OnHost<'_>) -> &'static str {
+    match host {
+        _ if case.document.is_none() => "the workload was not handed over in time",
+        OnHost::Silent => "the host did not answer in time",
+        OnHost::Absent => "the host had no room in time",
+        OnHost::Here(_) => "the machine was not ready in time",
     }
 }
 
