@@ -56,6 +56,11 @@ pub enum RecipeError {
         /// The end of what it said.
         log: String,
     },
+    /// An ordinary user without subordinate ids.
+    #[error(
+        "building images as an ordinary user needs ranges for you in /etc/subuid and /etc/subgid, as adduser makes them; or build as root"
+    )]
+    NoSubordinateIds,
     /// What it made, or the recipe's own files, cannot be used.
     #[error("cannot use what was built for {name}")]
     Layer {
@@ -75,7 +80,7 @@ pub enum RecipeError {
     },
     /// The image store failed.
     #[error("cannot store {0}")]
-    Store(String, #[source] StoreError),
+    Store(String, #[source] Box<StoreError>),
 }
 
 /// What mmdebstrap does with the packages.
@@ -167,7 +172,7 @@ impl Recipe {
         let archive = work.join("rootfs.tar");
         self.mmdebstrap(work, &archive)?;
         let file = File::open(&archive).map_err(|source| RecipeError::Read { path: archive.clone(), source })?;
-        let mut tree = store.empty_tree().map_err(|e| RecipeError::Store(self.name.clone(), e))?;
+        let mut tree = store.empty_tree().map_err(|e| RecipeError::Store(self.name.clone(), Box::new(e)))?;
         tree.apply(io::BufReader::new(file)).map_err(|e| self.layer(e))?;
         self.require(&tree)?;
         tree.filter(&self.document.keep, &self.document.drop).map_err(|e| self.layer(e))?;
@@ -207,6 +212,9 @@ impl Recipe {
             return Ok(());
         }
         let said = fs::read_to_string(&log).unwrap_or_default();
+        if said.contains("unable to pick chroot mode") {
+            return Err(RecipeError::NoSubordinateIds);
+        }
         let lines: Vec<_> = said.lines().collect();
         let end = lines[lines.len().saturating_sub(15)..].join("\n");
         Err(RecipeError::Failed { program: "mmdebstrap", name: self.name.clone(), log: end })
