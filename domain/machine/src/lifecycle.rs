@@ -251,8 +251,8 @@ impl Lifecycle {
         let (next, effects) = match self.phase {
             Phase::Creating => (Phase::Stopped, vec![]),
             Phase::Starting => (Phase::Running, vec![Effect::Listen]),
-            Phase::Pausing => (Phase::Paused, vec![]),
-            Phase::Resuming => (Phase::Running, vec![]),
+            Phase::Pausing => (Phase::Paused, vec![Effect::HangUp]),
+            Phase::Resuming => (Phase::Running, vec![Effect::Listen]),
             Phase::Stopping => (Phase::Stopped, vec![Effect::HangUp]),
             Phase::Deleting => (Phase::Deleted, vec![]),
             Phase::Stopped | Phase::Running | Phase::Paused | Phase::Failed(_) | Phase::Deleted => {
@@ -340,8 +340,11 @@ impl Lifecycle {
     }
 
     fn found_alive(&mut self, seen: Observed) -> Vec<Effect> {
-        let next = if seen == Observed::Paused { Phase::Paused } else { Phase::Running };
-        self.settle(next, vec![Effect::Listen])
+        match seen {
+            // Its guest can say nothing, so nobody waits for it.
+            Observed::Paused => self.settle(Phase::Paused, vec![Effect::HangUp]),
+            _ => self.settle(Phase::Running, vec![Effect::Listen]),
+        }
     }
 
     fn found_dead(&mut self, seen: Observed) -> Vec<Effect> {

@@ -154,7 +154,9 @@ fn plain(path: &Path) -> Option<PathBuf> {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::Normal(name) if name.to_str().is_some_and(|text| !text.chars().any(char::is_control)) => clean.push(name),
+            Component::Normal(name) if name.to_str().is_some_and(|text| !text.chars().any(char::is_control)) => {
+                clean.push(name)
+            }
             Component::CurDir => {}
             _ => return None,
         }
@@ -237,8 +239,14 @@ mod tests {
             let bytes = fs::read(folder.result()).expect("read");
             assert_eq!((packed.bytes, packed.hash), (bytes.len() as u64, sublet_base::keccak256(&bytes)));
             let mut archive = Archive::new(&bytes[..]);
-            let names = archive.entries().expect("reads").map(|e| e.expect("entry").path().expect("path").display().to_string());
-            assert_eq!(names.collect::<Vec<_>>(), ["exit_code", "stdout", "stderr", "outputs/a", "outputs/b", "outputs/d"]);
+            let names = archive
+                .entries()
+                .expect("reads")
+                .map(|e| e.expect("entry").path().expect("path").display().to_string());
+            assert_eq!(
+                names.collect::<Vec<_>>(),
+                ["exit_code", "stdout", "stderr", "outputs/a", "outputs/b", "outputs/d"]
+            );
             packed
         });
         assert_eq!(packed[0], packed[1]);

@@ -134,7 +134,13 @@ mod tests {
     fn what_is_not_said_is_measured_and_overcommit_is_applied() {
         let measured = Capacity::default().total(Path::new("/")).expect("measured");
         assert!(measured.vcpus.0 > 0 && measured.memory.0 > 0, "{measured:?}");
-        let said = Capacity { vcpus: Some(4), memory_mib: Some(1000), disk_gib: Some(7), cpu_percent: 250, ..Capacity::default() };
+        let said = Capacity {
+            vcpus: Some(4),
+            memory_mib: Some(1000),
+            disk_gib: Some(7),
+            cpu_percent: 250,
+            ..Capacity::default()
+        };
         let total = said.total(Path::new("/nonexistent")).expect("nothing to measure");
         assert_eq!((total.vcpus, total.memory, total.disk), (Vcpus(10), MiB(1000), GiB(7)));
     }

@@ -113,7 +113,8 @@ mod tests {
     fn a_refusal_says_what_is_short_and_a_release_makes_room() {
         let mut ledger = Ledger::new(some(2, 100));
         ledger.take(&id(1), some(1, 60)).expect("fits");
-        let refused = ledger.take(&id(2), Resources { disk: GiB(0), pids: 0, ..some(1, 60) }).expect_err("does not fit");
+        let refused =
+            ledger.take(&id(2), Resources { disk: GiB(0), pids: 0, ..some(1, 60) }).expect_err("does not fit");
         assert_eq!(refused.to_string(), "no room: 60 MiB of memory asked for, 40 of 100 free");
         ledger.release(&id(1));
         ledger.take(&id(2), some(1, 60)).expect("fits now");

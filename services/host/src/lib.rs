@@ -1,10 +1,119 @@
-//! The host.
+//! The host: runs machines on this computer for whoever may open its socket.
+//!
+//! ```text
+//! gRPC on a unix socket ──▶ api ──▶ registry ──▶ one owner a machine ──▶ driver (blocking threads)
+//!                                      │              │  └─▶ channel: guest's reports, output, result archive
+//!                                   ledger         records (stored before each effect)
+//! ```
+//! What a machine may do next is decided by `sublet_machine::Lifecycle`, which is pure. A restart loads the records, looks
+//! at each machine, and goes on: running machines are adopted, half-done creates and deletes are finished, machines that
+//! no record knows are removed. Machines run on while no host does.
+
+mod api;
 mod archive;
+mod channel;
 mod choose;
 mod config;
 mod ledger;
+mod machine;
 mod ports;
 mod record;
+mod registry;
+mod socket;
+
+use std::error::Error;
+
 pub use config::{Capacity, HostConfig};
 pub use ports::{Images, PortError, Ports, Records, StoredRecords};
 pub use record::Record;
+pub use socket::SocketError;
+
+use sublet_daemon::{CancellationToken, DataDir};
+use sublet_wire::host::v1::host_server::HostServer;
+use sublet_wire::host::{DESCRIPTORS, MAX_MESSAGE};
+use thiserror::Error;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::api::Api;
+use crate::ledger::Ledger;
+use crate::registry::Shared;
+
+/// Why a host does not run, or stopped.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// Its folder cannot be used.
+    #[error("the host cannot use its folder")]
+    Folder(#[source] PortError),
+    /// Its socket cannot be used.
+    #[error("the host cannot serve")]
+    Socket(#[from] SocketError),
+    /// What it remembers cannot be read.
+    #[error("the host cannot read what it knows of its machines")]
+    Records(#[source] PortError),
+    /// The interface broke.
+    #[error("the host stopped serving")]
+    Serve(#[from] tonic::transport::Error),
+    /// The interface's description is broken.
+    #[error("the host's interface is not described")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Runs a host until `shutdown`. Machines run on after it.
+///
+/// # Errors
+/// [`HostError`].
+pub async fn run(config: HostConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), HostError> {
+    let _held = DataDir::lock(&config.data).map_err(|e| HostError::Folder(e.into()))?;
+    let total = config.capacity.total(&config.data).map_err(|e| HostError::Folder(e.into()))?;
+    let listener = socket::listen(&config.socket)?;
+    tracing::info!(socket = %config.socket.display(), ?total, "host");
+    let shared = Shared::new(config, ports, Ledger::new(total), CancellationToken::new());
+    shared.reconcile().await.map_err(HostError::Records)?;
+    let probing = {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            shared.reports().await;
+        })
+    };
+    let served = serve(&shared, listener, shutdown).await;
+    shared.drain().await;
+    probing.abort();
+    served
+}
+
+async fn serve(
+    shared: &std::sync::Arc<Shared>,
+    listener: tokio::net::UnixListener,
+    shutdown: CancellationToken,
+) -> Result<(), HostError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let api = HostServer::new(Api(shared.clone())).max_decoding_message_size(MAX_MESSAGE);
+    health.set_serving::<HostServer<Api>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let stop = shared.stopping();
+    let ended = async move {
+        shutdown.cancelled().await;
+        // Streams end too, or the server would wait for whoever watches.
+        stop.cancel();
+    };
+    let server = Server::builder().add_service(api).add_service(health_service).add_service(reflection);
+    Ok(server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended).await?)
+}
+
+/// An error and what caused it, on one line, without repeating what an error says of its own cause.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}

@@ -7,8 +7,7 @@
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_wire::guest::{CHUNK, Configure, FromGuest, Stream, ToGuest, Workload, read_frame, write_frame};
 
@@ -19,7 +18,17 @@ pub const HOST_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAA
 #[derive(Debug)]
 pub(super) struct FakeGuest {
     socket: PathBuf,
-    off: Arc<AtomicBool>,
+    plug: Arc<Plug>,
+}
+
+/// True once the guest is off, by its own will or because it was pulled; whoever sees it first acts, the other does not.
+#[derive(Debug, Default)]
+struct Plug(Mutex<bool>);
+
+impl Plug {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl FakeGuest {
@@ -31,27 +40,32 @@ impl FakeGuest {
         let folder = std::fs::File::open(folder)?;
         let through = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder))).join(name);
         let listener = UnixListener::bind(through)?;
-        let off = Arc::new(AtomicBool::new(false));
-        let plug = off.clone();
+        let plug = Arc::new(Plug::default());
+        let ours = plug.clone();
         std::thread::Builder::new().name("fake-guest".into()).spawn(move || {
             for stream in listener.incoming() {
-                if plug.load(Ordering::SeqCst) {
+                let Ok(mut stream) = stream else { return };
+                if *ours.lock() {
                     return;
                 }
-                let Ok(mut stream) = stream else { return };
-                if matches!(serve(&mut stream), Ok(End::PowerOff)) {
+                let ended = serve(&mut stream);
+                let mut off = ours.lock();
+                if !*off && matches!(ended, Ok(End::PowerOff)) {
+                    *off = true;
                     powered_off().ok();
+                }
+                if *off {
                     return;
                 }
             }
         })?;
-        Ok(Self { socket: socket.to_owned(), off })
+        Ok(Self { socket: socket.to_owned(), plug })
     }
 }
 
 impl Drop for FakeGuest {
     fn drop(&mut self) {
-        self.off.store(true, Ordering::SeqCst);
+        *self.plug.lock() = true;
         // Wakes the thread out of its wait; if nobody listens any more it has ended already.
         crate::guest::connect(&self.socket).ok();
     }
@@ -108,13 +122,16 @@ fn base64(bytes: &[u8]) -> String {
     data_encoding::BASE64.encode(bytes)
 }
 
-/// A tar of one file.
+/// A tar of one file. The name is put in as it is, so that a hostile guest can be played.
 fn one_file(name: &str, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
+    let kept = name.len().min(99);
+    header.as_old_mut().name[..kept].copy_from_slice(&name.as_bytes()[..kept]);
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
+    header.set_cksum();
     let mut archive = tar::Builder::new(Vec::new());
-    // Writing to memory fails only for a name a tar cannot hold; then there is no output.
-    archive.append_data(&mut header, name, content).ok();
+    // Writing to memory does not fail; if it did, there would be no output.
+    archive.append(&header, content).ok();
     archive.into_inner().unwrap_or_default()
 }

@@ -1,0 +1,256 @@
+//! The host over its real socket, with machines that are simulated.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt};
+use sublet_base::{MachineId, MiB, Seconds, keccak256};
+use sublet_client::{HostError, MachineChange};
+use sublet_drivers::fake::{FakeDriver, HOST_KEY};
+use sublet_machine::{Driver, DriverKind, Guest, ImageRef, Phase, Resources};
+use sublet_wire::guest::Workload;
+use sublet_wire::host::{LogSource, MachineView};
+use support::{Host, MISSING, eventually, request, task};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn fake(folder: &Path) -> Arc<FakeDriver> {
+    Arc::new(FakeDriver::new(&folder.join("fake")).expect("opens"))
+}
+
+async fn host(folder: &Path) -> Host {
+    Host::start(folder, vec![fake(folder)]).await
+}
+
+fn login() -> Workload {
+    Workload::Login { authorized_keys: vec!["ssh-ed25519 AAAA a@b".into()] }
+}
+
+fn id(name: &str) -> MachineId {
+    name.parse().expect("a name")
+}
+
+/// Creates and starts it, and waits until its task is over.
+async fn run(host: &Host, name: &str, argv: &[&str]) -> MachineView {
+    host.client.create(task(name, argv)).await.expect("created");
+    host.client.start(&id(name)).await.expect("started");
+    eventually("the task is over", async || {
+        let view = host.client.get(&id(name)).await.expect("there");
+        (view.phase == Phase::Stopped && view.guest != Guest::Silent).then_some(view)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_task_runs_and_its_result_is_fetched_and_repeatable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    let mut hashes = Vec::new();
+    for name in ["one", "two"] {
+        let view = run(&host, name, &["save", "note", "text"]).await;
+        let result = view.result.expect("a result");
+        let mut archive = Vec::new();
+        let length = host.client.fetch_result(&id(name), &mut archive).await.expect("fetched");
+        assert_eq!((length, result.exit_code), (result.bytes, 0));
+        assert_eq!(keccak256(&archive), result.hash);
+        hashes.push(result.hash);
+    }
+    assert_eq!(hashes[0], hashes[1]);
+    let view = run(&host, "code", &["exit", "3"]).await;
+    assert_eq!(view.guest, Guest::Exited { code: 3 });
+    let again = host.client.start(&id("code")).await;
+    assert!(matches!(again, Err(HostError::WrongPhase(_))), "a task runs once: {again:?}");
+    let view = run(&host, "says", &["hello", "world"]).await;
+    let log: Vec<Vec<u8>> =
+        host.client.logs(&view.id, LogSource::Stdout, true).await.expect("a log").try_collect().await.expect("read");
+    assert_eq!(log.concat(), b"hello world\n");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_breaks_a_limit_or_gives_up_fails_and_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    for (name, argv, wanted) in [
+        ("flood", vec!["flood"], "longer than the 1 MiB"),
+        ("fails", vec!["fail", "no such program"], "no such program"),
+        ("climbs", vec!["save", "../up", "x"], "cannot be taken"),
+    ] {
+        let view = run(&host, name, &argv).await;
+        let Guest::GaveUp { reason } = &view.guest else { panic!("{view:?}") };
+        assert!(reason.contains(wanted), "{name}: {reason}");
+        let refused = host.client.fetch_result(&id(name), &mut Vec::new()).await;
+        assert!(matches!(refused, Err(HostError::WrongPhase(_))), "{refused:?}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_is_reached_paused_and_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    let client = &host.client;
+    let view = client.create(request("box", login())).await.expect("created");
+    assert_eq!((view.phase, view.driver), (Phase::Stopped, DriverKind::Fake));
+    let early = client.connect(&id("box"), 7).await;
+    assert!(matches!(early, Err(HostError::WrongPhase(_))), "{early:?}");
+    client.start(&id("box")).await.expect("started");
+    let key = eventually("ready", async || match client.get(&id("box")).await.expect("there").guest {
+        Guest::Ready { ssh_host_key } => Some(ssh_host_key),
+        _ => None,
+    });
+    assert_eq!(key.await, HOST_KEY);
+
+    let mut stream = client.connect(&id("box"), 7).await.expect("connected");
+    let message = vec![b'x'; 300_000];
+    let (mut reader, mut writer) = tokio::io::split(&mut stream);
+    let mut back = Vec::new();
+    let (sent, read) = tokio::join!(
+        async {
+            writer.write_all(&message).await?;
+            writer.shutdown().await
+        },
+        reader.read_to_end(&mut back)
+    );
+    sent.expect("sent");
+    read.expect("read");
+    assert!(back == message, "{} bytes came back", back.len());
+    let refused = client.connect(&id("box"), 9).await;
+    assert!(matches!(refused, Err(HostError::Unavailable(_))), "{refused:?}");
+
+    client.set_keys(&id("box"), vec!["ssh-ed25519 BBBB".into()]).await.expect("set");
+    assert!(matches!(client.set_keys(&id("box"), vec!["two\nlines".into()]).await, Err(HostError::Invalid(_))));
+    assert_eq!(client.pause(&id("box")).await.expect("paused").phase, Phase::Paused);
+    assert!(matches!(client.start(&id("box")).await, Err(HostError::WrongPhase(_))));
+    assert_eq!(client.resume(&id("box")).await.expect("resumed").phase, Phase::Running);
+    assert_eq!(client.stop(&id("box"), Seconds(1)).await.expect("stopped").phase, Phase::Stopped);
+    assert_eq!(client.start(&id("box")).await.expect("started again").phase, Phase::Running);
+    client.delete(&id("box")).await.expect("deleted");
+    client.delete(&id("box")).await.expect("deleting again is harmless");
+    assert!(matches!(client.get(&id("box")).await, Err(HostError::NotFound(_))));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn requests_are_checked_and_capacity_is_not_overpromised() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    let client = &host.client;
+    let big = |name: &str| {
+        let request = task(name, &["x"]);
+        let resources = Resources { memory: MiB(600), ..request.resources };
+        sublet_wire::host::MachineRequest { resources, ..request }
+    };
+    client.create(big("one")).await.expect("fits");
+    client.create(big("one")).await.expect("the same again is harmless");
+    assert_eq!(client.report().await.expect("a report").free.memory, MiB(424));
+    let refused = client.create(big("two")).await.expect_err("does not fit");
+    assert!(matches!(&refused, HostError::NoRoom(text) if text.contains("600 MiB of memory")), "{refused}");
+    let taken = client.create(task("one", &["other"])).await;
+    assert!(matches!(taken, Err(HostError::Taken(_))), "{taken:?}");
+    client.delete(&id("one")).await.expect("deleted");
+    client.create(big("two")).await.expect("fits now");
+
+    let mut lost = task("lost", &["x"]);
+    lost.image = ImageRef { name: "gone".into(), digest: MISSING };
+    let view = client.create(lost).await.expect("answered");
+    assert!(
+        matches!(&view.phase, Phase::Failed(why) if why.contains("gone") && why.contains("not on this host")),
+        "{view:?}"
+    );
+    let mut none = task("none", &["x"]);
+    none.driver = Some(DriverKind::Qemu);
+    assert!(matches!(client.create(none).await, Err(HostError::WrongPhase(_))));
+    assert!(matches!(client.create(task("empty", &[])).await, Err(HostError::Invalid(_))));
+    let mode = std::fs::metadata(&host.socket).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn watchers_see_every_machine_and_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    host.client.create(request("early", login())).await.expect("created");
+    let mut changes = host.client.watch().await.expect("watching");
+    let mut seen = BTreeMap::new();
+    host.client.create(request("late", login())).await.expect("created");
+    host.client.start(&id("late")).await.expect("started");
+    host.client.delete(&id("early")).await.expect("deleted");
+    let watch = async {
+        while let Some(change) = changes.next().await {
+            match change.expect("a change") {
+                MachineChange::Now(view) => drop(seen.insert(view.id.clone(), Some(view.guest))),
+                MachineChange::Deleted(id) => drop(seen.insert(id, None)),
+            }
+            let ready = matches!(seen.get(&id("late")), Some(Some(Guest::Ready { .. })));
+            if ready && seen.get(&id("early")) == Some(&None) {
+                return;
+            }
+        }
+        panic!("the stream ended: {seen:?}");
+    };
+    tokio::time::timeout(support::PATIENCE, watch).await.expect("seen in time");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_adopts_what_runs_finishes_what_was_begun_and_removes_what_nobody_knows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = host(folder.path()).await;
+    first.client.create(request("runs", login())).await.expect("created");
+    first.client.start(&id("runs")).await.expect("started");
+    let done = run(&first, "done", &["said"]).await;
+    first.stop().await;
+    let driver = fake(folder.path());
+    driver.create(&sublet_drivers::fake::example_spec("orphan")).expect("made behind the host's back");
+
+    let second = Host::start(folder.path(), vec![driver.clone()]).await;
+    eventually("ready again", async || {
+        let view = second.client.get(&id("runs")).await.expect("remembered");
+        matches!(view.guest, Guest::Ready { .. }).then_some(())
+    })
+    .await;
+    assert_eq!(second.client.get(&id("done")).await.expect("remembered"), done);
+    second.client.fetch_result(&id("done"), &mut Vec::new()).await.expect("its result too");
+    assert!(!driver.list().expect("listed").contains(&id("orphan")));
+    let free = second.client.report().await.expect("a report").free;
+    assert_eq!(free.memory, MiB(1024 - 2 * 128), "what machines have taken stays taken");
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_driver_that_fails_anywhere_leaves_a_machine_that_can_be_deleted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = fake(folder.path());
+    let host = Host::start(folder.path(), vec![driver.clone()]).await;
+    for step in 1..=8 {
+        driver.fail_step(step);
+        let name = format!("try-{step}");
+        let mut failed = match host.client.create(request(&name, login())).await.expect("answered").phase {
+            Phase::Failed(reason) => Some(reason),
+            _ => None,
+        };
+        if failed.is_none() {
+            failed = host.client.start(&id(&name)).await.err().map(|e| e.to_string());
+        }
+        if failed.is_none() {
+            failed = host.client.pause(&id(&name)).await.err().map(|e| e.to_string());
+        }
+        if let Some(reason) = &failed {
+            assert!(reason.contains("a fault was asked for"), "{reason}");
+        } else {
+            // The fault waits for the delete, which then has to be repeated.
+            let refused = host.client.delete(&id(&name)).await;
+            assert!(refused.is_err() == (step == 7), "step {step}: {refused:?}");
+        }
+        driver.fail_step(0);
+        host.client.delete(&id(&name)).await.expect("deleted");
+        assert!(driver.list().expect("listed").is_empty());
+        assert_eq!(host.client.report().await.expect("a report").free.memory, MiB(1024));
+    }
+    host.stop().await;
+}
