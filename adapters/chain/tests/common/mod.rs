@@ -27,7 +27,6 @@ pub struct Net {
 pub fn anvil(folder: &TempDir) -> AnvilOptions {
     AnvilOptions {
         state: Some(folder.path().join("chain")),
-        extra: vec!["--disable-code-size-limit".to_owned()],
         ..AnvilOptions::default()
     }
 }
