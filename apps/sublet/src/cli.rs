@@ -33,6 +33,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start a whole local network: chain, contracts, gateway, solver, host, provider
+    Up(commands::up::Args),
     /// Keys, balances, and moving money in and out
     Account(commands::account::Args),
     /// What is on offer
@@ -67,6 +69,7 @@ impl Cli {
         let output = Output::new(self.json);
         let home = Home::locate(self.home)?;
         match self.command {
+            Command::Up(args) => args.run(&home, output).await,
             Command::Account(args) => args.run(&home, output).await,
             Command::Market(args) => args.run(&home, output).await,
             Command::Run(args) => args.run(&home, output).await,

@@ -13,3 +13,4 @@ pub(crate) mod rent;
 pub(crate) mod run;
 pub(crate) mod solver;
 pub(crate) mod ssh;
+pub(crate) mod up;
