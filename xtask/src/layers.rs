@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn package(path: &str, dependencies: &[&str]) -> Package {
-        let (folder, name) = path.split_once('/').unwrap();
+        let (folder, name) = path.split_once('/').unwrap_or_default();
         let dependencies = dependencies.iter().map(|d| ((*d).to_owned(), false)).collect();
         Package { name: name.into(), folder: folder.into(), dependencies }
     }

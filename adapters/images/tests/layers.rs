@@ -1,5 +1,7 @@
 //! Layers in, disks out: what a file system checker reads back, and what is refused on the way.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Pulling from a registry on loopback that tells the truth, and from ones that do not.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::collections::HashMap;
@@ -28,10 +30,13 @@ fn digest(bytes: &[u8]) -> String {
     Digest(Sha256::digest(bytes).into()).to_string()
 }
 
+/// Content type and body.
+type Answer = (&'static str, Vec<u8>);
+
 /// A registry with one repository, `it`: what it answers by last part of the path, and what it was asked.
 #[derive(Clone, Default)]
 struct Registry {
-    answers: Arc<Mutex<HashMap<String, (&'static str, Vec<u8>)>>>,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 

@@ -1,5 +1,7 @@
 //! The store: names, digests, disks made once, and what is left when a process dies or a file is damaged.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! Archives to import, and what `fsck.erofs` makes of a disk.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::fs;
