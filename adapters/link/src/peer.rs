@@ -10,6 +10,7 @@ use sublet_wire::link::{ALPN, ByteStream, OpenStream, TransportError};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::endpoint::dial_options;
 use crate::stream::{LinkStream, connection_error};
 use crate::{Link, PeerAddr, mandate};
 
@@ -52,12 +53,13 @@ impl Peer {
         if let Some(gateway) = &self.addr.gateway {
             self.link.learn(gateway).await;
         }
-        let connection = timeout(DIAL_TIMEOUT, self.link.endpoint.connect(addr, ALPN))
-            .await
-            .map_err(|_| {
-                TransportError::Unreachable(io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer"))
-            })?
-            .map_err(|error| TransportError::Unreachable(io::Error::other(format!("{error:#}"))))?;
+        let failed = |why: String| TransportError::Unreachable(io::Error::other(why));
+        let dial = async {
+            let connecting = self.link.endpoint.connect_with_opts(addr, ALPN, dial_options()).await;
+            connecting.map_err(|e| failed(format!("{e:#}")))?.await.map_err(|e| failed(format!("{e:#}")))
+        };
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer");
+        let connection = timeout(DIAL_TIMEOUT, dial).await.map_err(|_| TransportError::Unreachable(silent()))??;
         mandate::say(&connection, self.link.endpoint_key(), self.link.person())
             .await
             .map_err(|error| TransportError::Unreachable(io::Error::other(error)))?;

@@ -1,6 +1,7 @@
 //! Answering peers: accept, ask the gate, read one request a stream, answer it. Everything is bounded.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use iroh::endpoint::{Connection, Incoming};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::endpoint::FRIEND_WINDOW;
 use crate::stream::{LinkStream, REFUSED, STOPPING};
 use crate::{Link, forward, mandate};
 
@@ -23,6 +25,8 @@ use crate::{Link, forward, mandate};
 pub struct ServeLimits {
     /// Connections in all.
     pub connections: usize,
+    /// Connections of one peer: each program of a person has one.
+    pub per_peer: usize,
     /// For a connection's handshake and for a request to arrive once its stream is open.
     pub arrive: Duration,
     /// For the handler to answer; shorter than askers wait, so that they hear why.
@@ -34,13 +38,14 @@ pub struct ServeLimits {
 impl Default for ServeLimits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connections: 512, arrive: seconds(15), answer: seconds(15), drain: seconds(3) }
+        Self { connections: 512, per_peer: 32, arrive: seconds(15), answer: seconds(15), drain: seconds(3) }
     }
 }
 
 /// Serves until `stop` is cancelled, then finishes the answers under way and closes every connection.
 pub async fn serve(link: &Link, handler: Arc<dyn PeerHandler>, limits: ServeLimits, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let callers = Callers::default();
     let mut connections = JoinSet::new();
     while let Some(Some(incoming)) = stop.run_until_cancelled(link.endpoint.accept()).await {
         while connections.try_join_next().is_some() {}
@@ -49,9 +54,9 @@ pub async fn serve(link: &Link, handler: Arc<dyn PeerHandler>, limits: ServeLimi
             incoming.refuse();
             continue;
         };
-        let (us, handler, stop) = (link.endpoint_key(), handler.clone(), stop.clone());
+        let (us, callers, handler, stop) = (link.endpoint_key(), callers.clone(), handler.clone(), stop.clone());
         connections.spawn(async move {
-            serve_incoming(incoming, us, handler, limits, stop).await;
+            serve_incoming(incoming, us, callers, handler, limits, stop).await;
             drop(place);
         });
     }
@@ -61,6 +66,7 @@ pub async fn serve(link: &Link, handler: Arc<dyn PeerHandler>, limits: ServeLimi
 async fn serve_incoming(
     incoming: Incoming,
     us: PeerKey,
+    callers: Callers,
     handler: Arc<dyn PeerHandler>,
     limits: ServeLimits,
     stop: CancellationToken,
@@ -78,18 +84,52 @@ async fn serve_incoming(
     let span = tracing::info_span!("peer", key = ?peer);
     async {
         match timeout(limits.answer, handler.admit(peer)).await {
-            Ok(Ok(())) => serve_connection(&connection, peer, handler, limits, stop).await,
-            Ok(Err(refusal)) => {
-                tracing::debug!(reason = ?refusal.reason, "refused a connection");
-                connection.close(REFUSED, refusal.message.as_str().as_bytes());
-                // Held until the peer knows, or the words would be lost with the last handle.
-                let _ = timeout(limits.drain, connection.closed()).await;
-            }
+            Ok(Ok(())) => match callers.enter(peer, limits.per_peer) {
+                Some(_place) => serve_connection(&connection, peer, handler, limits, stop).await,
+                None => refuse(&connection, "too many connections of this peer", limits).await,
+            },
+            Ok(Err(refusal)) => refuse(&connection, refusal.message.as_str(), limits).await,
             Err(_) => tracing::warn!("the gate did not answer in time"),
         }
     }
     .instrument(span)
     .await;
+}
+
+async fn refuse(connection: &Connection, why: &str, limits: ServeLimits) {
+    tracing::debug!(why, "refused a connection");
+    connection.close(REFUSED, why.as_bytes());
+    // Held until the peer knows, or the words would be lost with the last handle.
+    let _ = timeout(limits.drain, connection.closed()).await;
+}
+
+/// How many connections each peer has.
+#[derive(Clone, Default)]
+struct Callers(Arc<Mutex<HashMap<PeerKey, usize>>>);
+
+struct CallerPlace(Callers, PeerKey);
+
+impl Callers {
+    fn enter(&self, peer: PeerKey, most: usize) -> Option<CallerPlace> {
+        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = callers.entry(peer).or_default();
+        (*count < most).then(|| {
+            *count += 1;
+            CallerPlace(self.clone(), peer)
+        })
+    }
+}
+
+impl Drop for CallerPlace {
+    fn drop(&mut self) {
+        let mut callers = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = callers.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                callers.remove(&self.1);
+            }
+        }
+    }
 }
 
 async fn serve_connection(
@@ -100,6 +140,7 @@ async fn serve_connection(
     stop: CancellationToken,
 ) {
     tracing::debug!("connected");
+    connection.set_receive_window(FRIEND_WINDOW);
     // How many at once is bounded by the transport.
     let mut streams = JoinSet::new();
     while let Some(Ok(stream)) = stop.run_until_cancelled(connection.accept_bi()).await {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use common::{COUNT, ECHO, Serving, ask, connect, link, ping, relay, url};
 use sublet_base::{JobId, LeaseId, PeerKey};
-use sublet_link::{Gateway, GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr, RelayAccess};
+use sublet_link::{
+    Gateway, GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr, RelayAccess, ServeLimits,
+};
 use sublet_wire::link::{
     ALPN, Agreement, Hello, MachineState, Mandate, MandateSignature, OpenStream, RefusalReason, Request, Response,
     Status, TransportError, read_frame, write_frame,
@@ -98,6 +100,30 @@ async fn two_programs_of_one_person_work_at_once() {
     for message in [&b"one"[..], b"two", b"three"] {
         timeout(PATIENCE, ping(&mut stream, message)).await.expect("the first program was cut off");
         timeout(PATIENCE, ping(&mut other, message)).await.expect("the second program was cut off");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_person_cannot_take_every_place() {
+    let limits = ServeLimits { per_peer: 2, ..ServeLimits::default() };
+    let serving = Serving::start_with(PathPolicy::Auto, None, limits).await;
+    let person = LinkKey::generate();
+    let program = async || {
+        let bind = serving.link.bound_addrs().iter().map(|a| (a.ip(), 0).into()).collect();
+        let config = LinkConfig { key: person.clone(), bind, gateways: Vec::new(), policy: PathPolicy::Auto };
+        let link = Link::bind_on_behalf(config).await.unwrap();
+        (serving.befriend(&link, None), link)
+    };
+    let ((first, leaving), (second, _), (third, _)) = (program().await, program().await, program().await);
+    assert_eq!(ask(&first, &STATUS).await.unwrap().0, running());
+    assert_eq!(ask(&second, &STATUS).await.unwrap().0, running());
+    let refused = TransportError::from_io(ask(&third, &STATUS).await.err().unwrap());
+    assert!(matches!(refused, TransportError::Refused(_)), "{refused:?}");
+    leaving.close().await;
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&third, &STATUS).await.is_err() {
+        assert!(Instant::now() < deadline, "a place that was left stayed taken");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -122,6 +122,10 @@ pub struct Serving {
 
 impl Serving {
     pub async fn start(policy: PathPolicy, gateway: Option<GatewayUrl>) -> Self {
+        Self::start_with(policy, gateway, ServeLimits::default()).await
+    }
+
+    pub async fn start_with(policy: PathPolicy, gateway: Option<GatewayUrl>, limits: ServeLimits) -> Self {
         let link = link(policy, gateway.iter().cloned().map(Gateway::from).collect()).await;
         if gateway.is_some() {
             link.online(Duration::from_secs(30)).await.unwrap();
@@ -129,7 +133,7 @@ impl Serving {
         let (provider, stop) = (Arc::new(Provider::default()), CancellationToken::new());
         let task = tokio::spawn({
             let (link, provider, stop) = (link.clone(), provider.clone(), stop.clone());
-            async move { serve(&link, provider, ServeLimits::default(), stop).await }
+            async move { serve(&link, provider, limits, stop).await }
         });
         Self { link, provider, stop, task }
     }
