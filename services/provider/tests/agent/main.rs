@@ -1,0 +1,236 @@
+//! The whole agent against the real contract on a real chain, a host in memory, and a renter.
+#![allow(missing_docs, unreachable_pub)]
+
+mod host;
+mod net;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use host::{HOST_KEY, archive};
+use net::{Net, Outcome, RENTER_PEER, eventually, hash_of};
+use sublet_base::{Amount, B256, Digest, JobId, LeaseId, PeerKey, Seconds, TOKEN_DECIMALS};
+use sublet_chain::{Call, JobEnd, JobState, LeaseEnd, LeaseState, Ledger, TxKey};
+use sublet_market::{Acceptance, Class, ImageRef, JobDocument, Kind, MachineRequest, ModuleRef, Network, Resources};
+use sublet_wire::link::{Agreement, MachineState, RefusalReason};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ONE: u128 = 10u128.pow(TOKEN_DECIMALS as u32);
+
+fn size() -> Resources {
+    serde_json::from_value(serde_json::json!({ "vcpus": 1, "memory_mib": 256, "disk_gib": 1 })).expect("resources")
+}
+
+fn image() -> ImageRef {
+    ImageRef { name: "debian-12".into(), digest: Digest([1; 32]) }
+}
+
+fn machine() -> MachineRequest {
+    let key = format!("{HOST_KEY} renter");
+    MachineRequest {
+        name: "web1".parse().expect("a name"),
+        image: image(),
+        resources: size(),
+        ssh_keys: vec![key],
+        network: Network::None,
+    }
+}
+
+fn job(message: &str) -> JobDocument {
+    JobDocument {
+        module: ModuleRef { name: "cowsay".into(), version: "1.0.0".parse().expect("a version") },
+        image: image(),
+        argv: vec!["/usr/games/cowsay".into(), message.into()],
+        env: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        resources: size(),
+        class: Class::None,
+        timeout: Seconds(60),
+    }
+}
+
+fn lease_id(id: Agreement) -> LeaseId {
+    let Agreement::Lease(id) = id else { panic!("{id} is no lease") };
+    id
+}
+
+fn job_id(id: Agreement) -> JobId {
+    let Agreement::Job(id) = id else { panic!("{id} is no job") };
+    id
+}
+
+async fn hand_over(net: &Net, id: Agreement, document: &str) {
+    net.ask("hand over", |peers| async move { peers.handover(RENTER_PEER, id, document.to_owned()).await }).await;
+}
+
+async fn lease_is(net: &Net, id: LeaseId, state: LeaseState) {
+    eventually(&format!("{id} to be {state}"), || async {
+        matches!(net.renter.lease(id).await, Ok(Some(lease)) if lease.state == state)
+    })
+    .await;
+}
+
+async fn job_is(net: &Net, id: JobId, state: JobState) {
+    eventually(&format!("{id} to be {state}"), || async {
+        matches!(net.renter.job(id).await, Ok(Some(job)) if job.state == state)
+    })
+    .await;
+}
+
+/// Fetches the result, checks it, accepts it.
+async fn accept(net: &Net, job: JobId, message: &str) -> Outcome<Amount> {
+    let finished = net
+        .ask("the result", |peers| async move {
+            let status = peers.status(RENTER_PEER, Agreement::Job(job)).await?;
+            match status.state {
+                MachineState::Finished { result_hash, cost, .. } => Ok((result_hash, cost)),
+                other => Err(sublet_wire::link::Refusal::new(RefusalReason::NotReady, &format!("{other:?}"))),
+            }
+        })
+        .await;
+    let (result_hash, cost) = finished;
+    let bytes = net
+        .ask("the archive", |peers| async move {
+            let mut archive = peers.result(RENTER_PEER, job).await?;
+            let mut bytes = vec![];
+            archive.content.read_to_end(&mut bytes).await.map_err(|_| broken())?;
+            if bytes.len() as u64 == archive.length { Ok(bytes) } else { Err(broken()) }
+        })
+        .await;
+    assert_eq!(bytes, archive(&["/usr/games/cowsay".to_owned(), message.to_owned()]));
+    assert_eq!(hash_of(&bytes), result_hash);
+    let acceptance = Acceptance { job, result_hash, cost };
+    let signed = net.renter_wallet.sign_acceptance(acceptance, &net.renter.domain())?;
+    net.ask("acceptance", |peers| {
+        let signed = signed.clone();
+        async move {
+            match peers.accept(RENTER_PEER, signed.acceptance, signed.signature).await {
+                // It was taken before a kill, and the job is over since.
+                Err(refusal) if refusal.reason == RefusalReason::NotSeen => Ok(()),
+                other => other,
+            }
+        }
+    })
+    .await;
+    Ok(cost)
+}
+
+fn broken() -> sublet_wire::link::Refusal {
+    sublet_wire::link::Refusal::new(RefusalReason::Internal, "cut off")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_and_a_job_are_served_and_paid() -> Outcome {
+    let mut net = Net::start().await?;
+    net.start_agent().await?;
+
+    let (lease, document) = net.open(Kind::Lease, &machine(), 1_000).await?;
+    hand_over(&net, lease, &document).await;
+    lease_is(&net, lease_id(lease), LeaseState::Active).await;
+    let key = net
+        .ask("the host key", |peers| async move {
+            match peers.status(RENTER_PEER, lease).await?.state {
+                MachineState::Ready { ssh_host_key } => Ok(ssh_host_key.as_str().to_owned()),
+                other => Err(sublet_wire::link::Refusal::new(RefusalReason::NotReady, &format!("{other:?}"))),
+            }
+        })
+        .await;
+    assert_eq!(key, HOST_KEY);
+    let mut stream = net.ask("ssh", |peers| async move { peers.connect(RENTER_PEER, lease_id(lease), 22).await }).await;
+    stream.write_all(b"SSH").await?;
+    let mut echo = [0; 3];
+    stream.read_exact(&mut echo).await?;
+    assert_eq!(&echo, b"SSH");
+
+    let (work, document) = net.open(Kind::Job, &job("moo"), 100).await?;
+    hand_over(&net, work, &document).await;
+    let cost = accept(&net, job_id(work), "moo").await?;
+    assert_eq!(cost, Amount(3 * 2_000));
+    job_is(&net, job_id(work), JobState::Ended).await;
+    assert_eq!(net.renter.job(job_id(work)).await?.map(|j| j.end), Some(JobEnd::Settled));
+
+    net.renter.submit(&TxKey::passing("close"), &Call::CloseLease(lease_id(lease))).await?;
+    eventually("no machine to be left", || async { net.host.names().is_empty() }).await;
+    let (renter, provider) = net.balances().await?;
+    assert_eq!(renter + provider, 2 * ONE, "money appeared or vanished");
+    // The least a lease costs, or what was used, and the job.
+    assert!(provider >= ONE + 60 * 1_000 + 6_000, "the provider earned {}", provider.saturating_sub(ONE));
+    net.stop_agent().await?;
+    let record = net.renter.provider(net.provider()).await?.ok_or("not registered")?;
+    assert!(!record.online, "an agent that stops takes no new agreements");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_and_wrong_documents_are_refused() -> Outcome {
+    let mut net = Net::start().await?;
+    net.host.put_orphan("lease-99");
+    net.host.put_orphan("somebody-elses");
+    net.start_agent().await?;
+    let (lease, document) = net.open(Kind::Lease, &machine(), 1_000).await?;
+    net.ask("to be admitted", |peers| async move { peers.admit(RENTER_PEER).await }).await;
+    let peers = || net.ask("an agent", |peers| async move { Ok(peers) });
+    let reason = |refused: Result<(), sublet_wire::link::Refusal>| refused.map_err(|r| r.reason);
+
+    let stranger = PeerKey([8; 32]);
+    assert_eq!(reason(peers().await.admit(stranger).await), Err(RefusalReason::NotSeen));
+    let theirs = peers().await.handover(stranger, lease, document.clone()).await;
+    assert_eq!(reason(theirs), Err(RefusalReason::Stranger));
+    let other = document.replace("web1", "web2");
+    assert_eq!(reason(peers().await.handover(RENTER_PEER, lease, other).await), Err(RefusalReason::HashDiffers));
+    let early = peers().await.connect(RENTER_PEER, lease_id(lease), 22).await.err().map(|r| r.reason);
+    assert_eq!(early, Some(RefusalReason::NotReady));
+
+    // Hashes to what is on chain, yet asks for more than was offered: never served, so rejected for free.
+    let mut greedy = machine();
+    greedy.resources.vcpus.0 = 3;
+    let (greedy, document) = net.open(Kind::Lease, &greedy, 1_000).await?;
+    net.ask("to be seen", |peers| async move { peers.status(RENTER_PEER, greedy).await }).await;
+    assert_eq!(reason(peers().await.handover(RENTER_PEER, greedy, document).await), Err(RefusalReason::Invalid));
+
+    let acceptance = Acceptance { job: JobId(1), result_hash: B256::ZERO, cost: Amount(1) };
+    let forged = peers().await.accept(RENTER_PEER, acceptance, "0x00".parse()?).await;
+    assert_eq!(reason(forged), Err(RefusalReason::NotSeen));
+    eventually("the orphan to be removed", || async { net.host.names() == ["somebody-elses"] }).await;
+    net.stop_agent().await
+}
+
+/// The agent is killed at ten random moments while a lease and jobs are under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_kills_leave_no_machine_and_lose_no_money() -> Outcome {
+    let mut net = Net::start().await?;
+    net.start_agent().await?;
+    let (lease, lease_document) = net.open(Kind::Lease, &machine(), 1_000).await?;
+    let (first, first_document) = net.open(Kind::Job, &job("one"), 100).await?;
+    let (second, second_document) = net.open(Kind::Job, &job("two"), 100).await?;
+    let documents = [(lease, &lease_document), (first, &first_document), (second, &second_document)];
+
+    // Spread by a fixed odd step, so that a failure can be repeated.
+    let mut moment = 37u64;
+    for kill in 0..10 {
+        moment = (moment * 137 + 71) % 400;
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        if let Some((id, document)) = documents.get(kill / 2) {
+            hand_over(&net, *id, document).await;
+        }
+        net.kill_agent().await;
+        net.start_agent().await?;
+    }
+    lease_is(&net, lease_id(lease), LeaseState::Active).await;
+    accept(&net, job_id(first), "one").await?;
+    accept(&net, job_id(second), "two").await?;
+    for id in [first, second] {
+        job_is(&net, job_id(id), JobState::Ended).await;
+        assert_eq!(net.renter.job(job_id(id)).await?.map(|j| j.end), Some(JobEnd::Settled));
+    }
+    net.kill_agent().await;
+    net.renter.submit(&TxKey::passing("close"), &Call::CloseLease(lease_id(lease))).await?;
+    net.start_agent().await?;
+    eventually("no machine to be left", || async { net.host.names().is_empty() }).await;
+    let record = net.renter.lease(lease_id(lease)).await?.ok_or("no lease")?;
+    assert_eq!((record.state, record.end), (LeaseState::Ended, LeaseEnd::ClosedByRenter));
+    let (renter, provider) = net.balances().await?;
+    assert_eq!(renter + provider, 2 * ONE, "money appeared or vanished");
+    assert!(provider >= ONE + 60 * 1_000 + 2 * 6_000, "the provider lost money");
+    net.stop_agent().await
+}
