@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 
-use crate::{container, netns};
+use crate::{container, netns, qemu};
 
 /// The hidden argument that makes the binary a helper.
 pub const WORD: &str = "__helper";
@@ -74,6 +74,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(netns::DIAL) => netns::dial_helper(&args),
         Some(container::LAUNCH) => container::launch_helper(&args),
         Some(container::LEND_IDS) => container::lend_ids_helper(),
+        Some(qemu::run::RUN) => qemu::run::run_helper(&args),
+        Some(qemu::console::CONSOLE) => qemu::console::console_helper(&args),
         _ => Err(format!("there is no helper {}", name.display())),
     };
     match result {

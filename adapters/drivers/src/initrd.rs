@@ -266,7 +266,8 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_own_unpacker_would_find_every_entry_and_the_bytes_never_change() -> Result<(), Box<dyn std::error::Error>> {
+    fn the_kernels_own_unpacker_would_find_every_entry_and_the_bytes_never_change()
+    -> Result<(), Box<dyn std::error::Error>> {
         let kernel = kernel()?;
         let init = kernel.path().join("init");
         fs::write(&init, "program")?;

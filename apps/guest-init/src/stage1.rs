@@ -14,11 +14,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
+use sublet_wire::guest::PROBE_MARKER;
 
 use crate::{log, sys};
 
-/// Printed by the probe; the host looks for it on the console.
-const PROBE_MARKER: &str = "sublet-probe: the guest runs";
 /// Modules to load, one path a line, in an order that satisfies their dependencies.
 const MODULES: &str = "/modules.list";
 /// How long a disk may take to appear.

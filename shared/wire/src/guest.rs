@@ -26,6 +26,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub const MAX_FRAME: usize = 1 << 20;
 /// Payload of one [`FromGuest::Output`] or [`FromGuest::Artefact`], bytes, before hex or JSON grows it.
 pub const CHUNK: usize = 64 << 10;
+/// What the init prints on the console when it was booted only to see whether that works (`sublet.mode=probe`).
+pub const PROBE_MARKER: &str = "sublet-probe: the guest runs";
 /// Name of the virtio-serial port.
 pub const PORT_NAME: &str = "org.sublet.guest";
 /// Where the channel is inside a container.

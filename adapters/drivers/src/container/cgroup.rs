@@ -85,12 +85,12 @@ pub(crate) struct Group {
 
 impl Group {
     /// The folder for `controller`, whichever version has it.
-    fn folder(&self, controller: &str) -> Option<PathBuf> {
+    pub(crate) fn folder(&self, controller: &str) -> Option<PathBuf> {
         let point = self.hierarchies.v1_point(controller).or(self.hierarchies.v2.as_deref())?;
         Some(point.join(&self.name))
     }
 
-    fn is_v1(&self, controller: &str) -> bool {
+    pub(crate) fn is_v1(&self, controller: &str) -> bool {
         self.hierarchies.v1_point(controller).is_some()
     }
 

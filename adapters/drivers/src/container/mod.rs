@@ -92,7 +92,8 @@ impl ContainerDriver {
         (1 << 29) + u32::from(u16::from_be_bytes([hash[0], hash[1]]) % 8192) * config::ID_COUNT
     }
 
-    /// One operation at a time on a machine, also across processes. The helper inherits it.
+    /// One operation at a time on a machine, also across processes: a helper inherits the lock, so that whoever comes
+    /// after a daemon that died in the middle waits until its helper is done.
     fn lock(&self, id: &MachineId) -> Result<Lock, DriverError> {
         let path = self.folder(id).join("lock");
         let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
@@ -117,7 +118,7 @@ impl ContainerDriver {
 
     /// The machine's first process, if its state is one of `allowed`.
     fn expect(&self, id: &MachineId, allowed: &[Observed], operation: &'static str) -> Result<Process, DriverError> {
-        let observed = self.observe(id)?;
+        let observed = self.state(id).map_err(failed(id, operation))?;
         let wrong = || DriverError::WrongState { id: id.clone(), observed, operation };
         if observed == Observed::Absent {
             return Err(DriverError::NotFound(id.clone()));
@@ -254,7 +255,7 @@ impl Driver for ContainerDriver {
 
     fn start(&self, id: &MachineId) -> Result<(), DriverError> {
         let lock = self.lock(id)?;
-        let observed = self.observe(id)?;
+        let observed = self.state(id).map_err(failed(id, "start"))?;
         if observed != Observed::Stopped {
             return Err(DriverError::WrongState { id: id.clone(), observed, operation: "start" });
         }
@@ -308,7 +309,12 @@ impl Driver for ContainerDriver {
         remove().map_err(failed(id, "delete"))
     }
 
+    /// Waits for an operation under way, also one that a daemon began which has died since.
     fn observe(&self, id: &MachineId) -> Result<Observed, DriverError> {
+        let _lock = match self.lock(id) {
+            Err(DriverError::NotFound(_)) => return Ok(Observed::Absent),
+            lock => lock?,
+        };
         self.state(id).map_err(failed(id, "observe"))
     }
 

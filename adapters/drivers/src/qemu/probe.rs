@@ -1,0 +1,143 @@
+//! The boot probe: boots the real kernel and initrd, which say so and turn the machine off. Nothing less is believed:
+//! a `/dev/kvm` that opens, makes machines and starts processors may still run no kernel.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use sublet_base::{GiB, MiB, Vcpus};
+use sublet_machine::{Capabilities, Isolation, Resources, Unusable};
+use sublet_wire::guest::PROBE_MARKER;
+
+use super::flags::{self, Boot, Engine, MONITOR};
+use super::limits::{self, Limits};
+use super::monitor::{Monitor, Processors};
+use super::run::{self, CONSOLE_FILE, Launch, Running};
+use super::{QemuConfig, disk};
+use crate::files;
+
+/// How long the probe may take on the processor itself.
+const KVM_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take emulated, on a host that is busy with other things.
+const TCG_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) engine: Engine,
+    pub(super) capabilities: Capabilities,
+}
+
+fn unusable(reason: impl Into<String>, remedy: impl Into<String>) -> Unusable {
+    Unusable { reason: reason.into(), remedy: remedy.into() }
+}
+
+/// Finds out by trying: on the processor if there is a `/dev/kvm`, else emulated.
+pub(super) fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
+    tools(config)?;
+    let mut notes = Vec::new();
+    if !geteuid().is_root() {
+        notes.push("limits on processor and memory are QEMU's own; a control group needs root".to_owned());
+    }
+    let accelerated = if Path::new("/dev/kvm").exists() {
+        boot(config, Engine::Kvm, KVM_DEADLINE, group).map_err(|e| format!("/dev/kvm is there but runs no guest: {e}"))
+    } else {
+        Err("there is no /dev/kvm".to_owned())
+    };
+    let engine = match accelerated {
+        Ok(()) => Engine::Kvm,
+        Err(reason) => {
+            notes.push(format!("machines are emulated, which is slow: {reason}"));
+            emulated(config, group)?
+        }
+    };
+    let accelerated = engine == Engine::Kvm;
+    Ok(Found { engine, capabilities: Capabilities { isolation: Isolation::VirtualMachine, pause: true, accelerated, notes } })
+}
+
+fn emulated(config: &QemuConfig, group: &str) -> Result<Engine, Unusable> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let tsc_khz = flags::tsc_khz(&cpuinfo)
+        .ok_or_else(|| unusable("the speed of this processor's clock is not in /proc/cpuinfo", "use an x86-64 host"))?;
+    let engine = Engine::Tcg { tsc_khz };
+    boot(config, engine, TCG_DEADLINE, group).map_err(|e| {
+        let text = e.to_string();
+        let remedy = match () {
+            () if text.contains(run::TAP) => "allow this user to open /dev/net/tun, or run the host as root",
+            () if text.contains(run::NAMESPACE) => "allow user namespaces (user.max_user_namespaces), or run the host as root",
+            () => "check that qemu, kernel and initrd belong together",
+        };
+        unusable(format!("a test machine did not boot: {text}"), remedy)
+    })?;
+    Ok(engine)
+}
+
+fn tools(config: &QemuConfig) -> Result<(), Unusable> {
+    let runs = |command: &mut Command| {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    if !runs(Command::new(&config.qemu).arg("--version")) {
+        return Err(unusable(format!("{} does not run", config.qemu.display()), "install the package qemu-system-x86"));
+    }
+    if !runs(disk::formatter().arg("-V")) {
+        return Err(unusable("mkfs.ext4 does not run", "install the package e2fsprogs"));
+    }
+    for (what, path) in [("kernel", &config.kernel), ("initrd", &config.initrd)] {
+        if let Err(e) = File::open(path) {
+            return Err(unusable(format!("the {what} {} cannot be read: {e}", path.display()), "build it: make build"));
+        }
+    }
+    Ok(())
+}
+
+/// Boots a machine without disks to its end.
+fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) -> io::Result<()> {
+    let folder = config.root.join("probe");
+    files::private_folder(&folder)?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(config.root.join("probe.lock"))?;
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| io::Error::from(e))?;
+    let group = format!("{group}/probe");
+    let clear = || {
+        Running::clear(&folder)?;
+        if geteuid().is_root() {
+            limits::remove(&group)?;
+        }
+        files::remove_folder(&folder)
+    };
+    // What a probe that was killed left behind.
+    clear()?;
+    files::private_folder(&folder)?;
+    let resources = Resources { vcpus: Vcpus(1), memory: MiB(256), disk: GiB(0), pids: 0 };
+    let boot = Boot { engine, kernel: &config.kernel, initrd: &config.initrd, words: "sublet.mode=probe" };
+    let mut args = flags::base(boot, "probe", resources.vcpus, resources.memory);
+    args.extend(flags::confinement(super::run_as(&group)));
+    let limits = geteuid().is_root().then(|| Limits::of(&resources, engine, group.clone()));
+    let launch = Launch { folder: folder.clone(), program: config.qemu.clone(), args, limits };
+    let result = run::start(&config.helper, &launch, &lock).and_then(|running| watch(&folder, &running, deadline));
+    clear()?;
+    result
+}
+
+fn watch(folder: &Path, running: &Running, deadline: Duration) -> io::Result<()> {
+    let begun = Instant::now();
+    while running.qemu.is_alive()? {
+        let broken = Monitor::open(&folder.join(MONITOR)).and_then(|mut monitor| monitor.processors());
+        if broken.is_ok_and(|processors| processors == Processors::Broken) {
+            return Err(io::Error::other("QEMU reports an internal error"));
+        }
+        if begun.elapsed() > deadline {
+            return Err(io::Error::other(format!("it said nothing within {} s", deadline.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.wait_console()?;
+    let console = fs::read(folder.join(CONSOLE_FILE)).unwrap_or_default();
+    if String::from_utf8_lossy(&console).contains(PROBE_MARKER) {
+        return Ok(());
+    }
+    Err(io::Error::other(run::said(folder)))
+}
