@@ -64,14 +64,20 @@ fn recipes(folder: &Path, names: &[String]) -> Result<Vec<Recipe>> {
 fn image(store: &ImageStore, recipe: &Recipe, force: bool) -> Result<()> {
     let fingerprint = recipe.fingerprint()?;
     let name = recipe.name();
-    let built = if !force && store.source_of(name)?.as_ref() == Some(&fingerprint) {
-        store.resolve(name)?
+    let is_fresh = !force && store.source_of(name)?.as_ref() == Some(&fingerprint);
+    let (image, disk) = if is_fresh {
+        let image = store.resolve(name)?;
+        let disk = store.prepare(&image.digest)?;
+        (image, disk)
     } else {
-        progress(name, || import(store, recipe, &fingerprint))?
+        progress(name, || {
+            let image = import(store, recipe, &fingerprint)?;
+            let disk = store.prepare(&image.digest)?;
+            Ok((image, disk))
+        })?
     };
-    let disk = progress(name, || Ok(store.prepare(&built.digest)?))?;
     let size = fs::metadata(&disk.rootfs)?.len() >> 20;
-    eprintln!("image {name}: {} ({size} MiB)", built.digest);
+    eprintln!("image {name}: {} ({size} MiB)", image.digest);
     Ok(())
 }
 

@@ -21,7 +21,7 @@ const SIDEWAYS: [(&str, &str); 1] = [("sublet-client", "sublet-link")];
 const FENCES: [(&str, &[&str]); 6] = [
     ("alloy", &["sublet-chain"]),
     ("iroh", &["sublet-link"]),
-    ("iroh-relay", &["sublet-link", "sublet-gateway"]),
+    ("iroh-relay", &["sublet-link"]),
     ("sqlx", &["sublet-store"]),
     ("libcontainer", &["sublet-drivers"]),
     ("oci-client", &["sublet-images"]),
