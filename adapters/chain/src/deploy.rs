@@ -54,7 +54,7 @@ pub enum DeployError {
         what: &'static str,
         /// Why not.
         #[source]
-        source: SubmitError,
+        source: Box<SubmitError>,
     },
     /// The record is not one.
     #[error("{place} is not a deployment record")]
@@ -155,7 +155,7 @@ async fn deploy_to(node: Node, account: SendAs, options: &DeployOptions) -> Resu
 async fn create(sender: &Sender, what: &'static str, code: Vec<u8>) -> Result<(Address, u64), DeployError> {
     let key = TxKey::lasting(format!("deploy {what}"));
     let payload = Payload { to: None, value: U256::ZERO, data: code.into() };
-    let failed = |source| DeployError::Submit { what, source };
+    let failed = |source| DeployError::Submit { what, source: Box::new(source) };
     let receipt = sender.submit(&key, payload).await.map_err(failed)?;
     match (receipt.contract_address, receipt.block_number) {
         (Some(address), Some(block)) => Ok((address, block)),

@@ -129,7 +129,7 @@ impl EvmLedger {
     fn landed(&self, receipt: TransactionReceipt) -> Result<Landed, SubmitError> {
         let unreadable = |problem: &str| SubmitError::Unknown {
             tx: receipt.transaction_hash,
-            last: Some(nonsense("read a receipt", problem)),
+            last: Some(Box::new(nonsense("read a receipt", problem))),
         };
         let (Some(number), Some(hash)) = (receipt.block_number, receipt.block_hash) else {
             return Err(unreadable("it names no block"));

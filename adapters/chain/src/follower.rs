@@ -189,7 +189,7 @@ impl Follower {
         let events = match self.ledger.events(from, to).await {
             Ok(events) => events,
             Err(error @ ReadError::Node { .. }) if to > from => {
-                self.span = ((to - from + 1) / 2).max(1);
+                self.span = (to - from).div_ceil(2);
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),

@@ -115,7 +115,7 @@ pub enum SubmitError {
         tx: B256,
         /// The last failure while looking, if there was one.
         #[source]
-        last: Option<ReadError>,
+        last: Option<Box<ReadError>>,
     },
     /// The account cannot pay for the gas. Nothing was sent.
     #[error("{account} has {balance} wei, too little to pay for gas")]
@@ -386,7 +386,7 @@ impl Sender {
                     }
                 }
                 Ok(Seen::Waiting) => used = 0,
-                Err(error) => last = Some(error),
+                Err(error) => last = Some(Box::new(error)),
             }
             if started.elapsed() >= self.options.patience {
                 let tx = record.attempts.last().map_or(B256::ZERO, |attempt| attempt.hash);
@@ -487,10 +487,10 @@ impl Sender {
 
     /// Whatever the node says, the next look decides.
     async fn hand_over_again(&self, record: &TxRecord) {
-        if let Some(attempt) = record.attempts.last() {
-            if let Err(error) = self.node.hand_over(&attempt.raw).await {
-                debug!(key = %record.id.key, error = %error, "could not send again");
-            }
+        if let Some(attempt) = record.attempts.last()
+            && let Err(error) = self.node.hand_over(&attempt.raw).await
+        {
+            debug!(key = %record.id.key, error = %error, "could not send again");
         }
     }
 }

@@ -9,8 +9,8 @@ use common::{Net, Outcome, anvil, eventually};
 use serde_json::json;
 use sublet_base::{Address, Amount};
 use sublet_chain::{
-    AnvilOptions, Batch, BlockRef, Call, Depth, Event, EvmLedger, FollowError, FollowOptions, Follower, Ledger, LocalAnvil, Located, Reach,
-    TxKey, Wallet, deposit,
+    AnvilOptions, Batch, BlockRef, Call, Depth, Event, EvmLedger, FollowError, FollowOptions, Follower, Ledger,
+    LocalAnvil, Located, Reach, TxKey, Wallet, deposit,
 };
 
 fn options(net: &Net) -> FollowOptions {
@@ -105,7 +105,8 @@ async fn a_replaced_chain_is_noticed_and_depth_avoids_it() -> Outcome {
     let snapshot = net.rpc("evm_snapshot", json!([])).await?;
     put(&ledger, 1).await?;
     let mut hasty = Follower::new(ledger.clone(), None, options(&net));
-    let mut calm = Follower::new(ledger.clone(), None, FollowOptions { depth: Depth::Confirmations(3), ..options(&net) });
+    let mut calm =
+        Follower::new(ledger.clone(), None, FollowOptions { depth: Depth::Confirmations(3), ..options(&net) });
     assert_eq!(collect(&mut hasty, 1).await?, [Amount::tokens(1)]);
     let batch = next(&mut calm).await?;
     assert!(deposits(&batch).is_empty(), "too shallow to be handed out");

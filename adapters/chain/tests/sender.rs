@@ -11,8 +11,8 @@ use common::{Net, Outcome, anvil, eventually, quick};
 use serde_json::json;
 use sublet_base::{Address, Amount, B256};
 use sublet_chain::{
-    Call, DirTxJournal, EvmLedger, Ledger, LocalAnvil, Refusal, SenderOptions, SubmitError, TxId, TxJournal, TxJournalError,
-    TxKey, TxRecord, Wallet,
+    Call, DirTxJournal, EvmLedger, Ledger, LocalAnvil, Refusal, SenderOptions, SubmitError, TxId, TxJournal,
+    TxJournalError, TxKey, TxRecord, Wallet,
 };
 use tempfile::TempDir;
 
@@ -176,7 +176,10 @@ async fn no_gas_and_no_chain_are_said_and_nothing_is_sent() -> Outcome {
     let poor = Wallet::random();
     let ledger = net.ledger("poor", &poor).await?;
     let answer = ledger.submit(&TxKey::passing("a"), &Call::Beat).await;
-    assert!(matches!(&answer, Err(SubmitError::NoGas { .. } | SubmitError::Refused(Refusal::ProviderUnknown { .. }))), "{answer:?}");
+    assert!(
+        matches!(&answer, Err(SubmitError::NoGas { .. } | SubmitError::Refused(Refusal::ProviderUnknown { .. }))),
+        "{answer:?}"
+    );
     let answer = ledger.submit(&TxKey::passing("b"), &Call::Approve(Amount(1))).await;
     assert!(matches!(&answer, Err(SubmitError::NoGas { account, .. }) if *account == poor.address()), "{answer:?}");
     let Net { chain, folder, deployment, .. } = net;

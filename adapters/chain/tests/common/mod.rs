@@ -25,10 +25,7 @@ pub struct Net {
 }
 
 pub fn anvil(folder: &TempDir) -> AnvilOptions {
-    AnvilOptions {
-        state: Some(folder.path().join("chain")),
-        ..AnvilOptions::default()
-    }
+    AnvilOptions { state: Some(folder.path().join("chain")), ..AnvilOptions::default() }
 }
 
 pub fn quick() -> SenderOptions {
