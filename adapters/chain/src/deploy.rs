@@ -1,6 +1,7 @@
 //! Putting the contracts on a chain, and the record of where they are.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use alloy::sol_types::SolConstructor;
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ pub async fn ensure_deployed(
 
 async fn deploy_to(node: Node, account: SendAs, options: &DeployOptions) -> Result<Deployment, DeployError> {
     let (chain_id, genesis) = (node.chain_id, node.genesis);
-    let sender = Sender::new(node, account.wallet, account.journal, account.options);
+    let sender = Arc::new(Sender::new(node, account.wallet, account.journal, account.options));
     let token = match options.token {
         Some(token) => token,
         None => create(&sender, "the token", SubletToken::BYTECODE.to_vec()).await?.0,
@@ -152,7 +153,7 @@ async fn deploy_to(node: Node, account: SendAs, options: &DeployOptions) -> Resu
 }
 
 /// Address and block of the new contract.
-async fn create(sender: &Sender, what: &'static str, code: Vec<u8>) -> Result<(Address, u64), DeployError> {
+async fn create(sender: &Arc<Sender>, what: &'static str, code: Vec<u8>) -> Result<(Address, u64), DeployError> {
     let key = TxKey::lasting(format!("deploy {what}"));
     let payload = Payload { to: None, value: U256::ZERO, data: code.into() };
     let failed = |source| DeployError::Submit { what, source: Box::new(source) };

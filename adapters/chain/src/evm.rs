@@ -53,7 +53,7 @@ pub struct EvmLedger {
     contract: Address,
     token: Address,
     rules: Rules,
-    sender: Option<Sender>,
+    sender: Option<Arc<Sender>>,
 }
 
 impl EvmLedger {
@@ -72,7 +72,7 @@ impl EvmLedger {
             max_gap: convert::short_time(node.view(contract, &s::MAX_GAPCall {}, "read the rules").await?),
             fault_after: convert::short_time(node.view(contract, &s::FAULT_AFTERCall {}, "read the rules").await?),
         };
-        let sender = account.map(|a| Sender::new(node.clone(), a.wallet, a.journal, a.options));
+        let sender = account.map(|a| Arc::new(Sender::new(node.clone(), a.wallet, a.journal, a.options)));
         if let Some(sender) = &sender {
             match sender.resume().await {
                 Ok(0) => {}
@@ -112,7 +112,7 @@ impl EvmLedger {
         self.landed(self.sender()?.submit(key, payload).await?)
     }
 
-    fn sender(&self) -> Result<&Sender, SubmitError> {
+    fn sender(&self) -> Result<&Arc<Sender>, SubmitError> {
         self.sender.as_ref().ok_or(SubmitError::NoAccount)
     }
 

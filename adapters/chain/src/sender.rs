@@ -21,7 +21,7 @@ use alloy::primitives::{Bytes, TxKind};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use sublet_base::{Address, B256, U256};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
@@ -65,7 +65,8 @@ pub struct TxKey {
 }
 
 impl TxKey {
-    /// Remembered until [`crate::Ledger::forget`], so that submitting again after a crash returns the first answer.
+    /// Remembered until [`crate::Ledger::forget`], so that submitting again after a crash returns the first answer: also
+    /// when that was [`SubmitError::Reverted`]. Trying anew after a final refusal needs another name, or `forget`.
     #[must_use]
     pub fn lasting(name: impl Into<String>) -> Self {
         Self { name: name.into(), keep: true }
@@ -214,27 +215,59 @@ impl Sender {
     }
 
     /// Sends, or continues what was sent under this key before, and waits for a definite answer.
-    pub(crate) async fn submit(&self, key: &TxKey, payload: Payload) -> Result<TransactionReceipt, SubmitError> {
-        let turn = self.turn(&key.name).await;
-        let _turn = turn.lock().await;
-        let id = self.id(key);
-        let record = match self.journal.load(&id).await? {
-            Some(known) if known.to == payload.to && known.data == payload.data && known.value == payload.value => {
-                known
+    ///
+    /// Dropping the future stops the waiting, never a half-done send: signing, journaling and handing over run apart.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        key: &TxKey,
+        payload: Payload,
+    ) -> Result<TransactionReceipt, SubmitError> {
+        loop {
+            let (record, turn) = self.obtain(key, payload.clone()).await?;
+            let ours = record.to == payload.to && record.data == payload.data && record.value == payload.value;
+            if !ours && key.keep {
+                return Err(SubmitError::KeyTaken(record.id.key));
             }
-            Some(_) => return Err(SubmitError::KeyTaken(id.key)),
-            None => self.send(id, payload).await?,
-        };
-        self.settle(record, key.keep).await
+            let answer = self.settle(record, key.keep).await;
+            drop(turn);
+            match answer {
+                // Left by a crash under a passing name: now that its end is known, it is ours' turn.
+                Ok(_) | Err(SubmitError::Reverted { .. } | SubmitError::Replaced { .. }) if !ours => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// What is known of a transaction sent earlier; `None` if nothing was ever signed under this key.
     pub(crate) async fn find(&self, key: &TxKey) -> Result<Option<TransactionReceipt>, SubmitError> {
-        let turn = self.turn(&key.name).await;
-        let _turn = turn.lock().await;
+        let _turn = self.turn(&key.name).await;
         match self.journal.load(&self.id(key)).await? {
             Some(record) => self.settle(record, key.keep).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The record under this key, sent just now if there was none, and the key's turn.
+    async fn obtain(
+        self: &Arc<Self>,
+        key: &TxKey,
+        payload: Payload,
+    ) -> Result<(TxRecord, OwnedMutexGuard<()>), SubmitError> {
+        let (sender, key) = (Arc::clone(self), key.clone());
+        let task = tokio::spawn(async move {
+            let turn = sender.turn(&key.name).await;
+            let id = sender.id(&key);
+            let record = match sender.journal.load(&id).await? {
+                Some(known) => known,
+                None => sender.send(id, payload).await?,
+            };
+            Ok((record, turn))
+        });
+        match task.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The program is ending; the journal knows at the next start.
+            Err(_) => Err(SubmitError::Unknown { tx: B256::ZERO, last: None }),
         }
     }
 
@@ -253,10 +286,13 @@ impl Sender {
     }
 
     /// One caller at a time for each key.
-    async fn turn(&self, key: &str) -> Arc<Mutex<()>> {
-        let mut turns = self.turns.lock().await;
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(turns.entry(key.to_owned()).or_default())
+    async fn turn(&self, key: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().await;
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(key.to_owned()).or_default())
+        };
+        turn.lock_owned().await
     }
 
     /// Estimates, signs, journals and hands over a new transaction.
@@ -407,7 +443,11 @@ impl Sender {
                 return self.deep_enough(receipt).await;
             }
         }
-        let mined = self.node.nonce(record.id.account, BlockNumberOrTag::Latest).await?;
+        let at = match self.options.confirmations {
+            0 => BlockNumberOrTag::Latest,
+            deep => BlockNumberOrTag::Number(self.node.head().await?.block.number.saturating_sub(deep)),
+        };
+        let mined = self.node.nonce(record.id.account, at).await?;
         Ok(if mined > record.nonce { Seen::NumberUsed } else { Seen::Waiting })
     }
 

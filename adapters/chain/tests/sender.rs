@@ -11,7 +11,7 @@ use common::{Net, Outcome, anvil, eventually, quick};
 use serde_json::json;
 use sublet_base::{Address, Amount, B256};
 use sublet_chain::{
-    Call, DirTxJournal, EvmLedger, Ledger, LocalAnvil, Refusal, SenderOptions, SubmitError, TxId, TxJournal,
+    Call, DirTxJournal, EvmLedger, Ledger, LocalAnvil, Refusal, SendAs, SenderOptions, SubmitError, TxId, TxJournal,
     TxJournalError, TxKey, TxRecord, Wallet,
 };
 use tempfile::TempDir;
@@ -67,16 +67,21 @@ async fn die_and_come_back(before_send: bool) -> Outcome {
     let net = Net::start().await?;
     let wallet = payer(&net).await?;
     let key = TxKey::lasting("pay");
-    {
-        let inner = DirTxJournal::open(&net.journal("payer"))?;
-        let journal = Arc::new(Dying { inner, before_send, dead: AtomicBool::new(false) });
-        let ledger = net.ledger_over(journal.clone(), &wallet, quick()).await?;
-        let call = one();
-        tokio::select! {
-            answer = ledger.submit(&key, &call) => return Err(format!("it should have died, but: {answer:?}").into()),
-            () = eventually("death", || async { journal.dead.load(Ordering::SeqCst) }) => {}
-        }
-    }
+    let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let journal = Arc::new(Dying {
+        inner: DirTxJournal::open(&net.journal("payer"))?,
+        before_send,
+        dead: AtomicBool::new(false),
+    });
+    let account = SendAs { wallet: wallet.clone(), journal: journal.clone(), options: quick() };
+    let (to, dying) = (net.options(), key.clone());
+    process.spawn(async move {
+        let ledger = EvmLedger::connect(&to, Some(account)).await.expect("a ledger");
+        ledger.submit(&dying, &one()).await.expect("never")
+    });
+    eventually("death", || async { journal.dead.load(Ordering::SeqCst) }).await;
+    tokio::task::spawn_blocking(move || process.shutdown_timeout(Duration::from_secs(5))).await?;
+    drop(journal);
     let expected = if before_send { Amount::ZERO } else { Amount::tokens(1) };
     let fresh = EvmLedger::connect(&net.options(), None).await?;
     assert_eq!(fresh.token_balance(TO).await?, expected, "the kill was not where the test wants it");
@@ -192,6 +197,39 @@ async fn no_gas_and_no_chain_are_said_and_nothing_is_sent() -> Outcome {
     assert_eq!(ledger.domain().contract, deployment.contract);
     assert_eq!(ledger.account(), Some(wallet.address()));
     again.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_caller_that_stops_waiting_sends_nothing_twice_and_leaves_no_gap() -> Outcome {
+    let net = Net::start().await?;
+    let wallet = payer(&net).await?;
+    let ledger = net.ledger("payer", &wallet).await?;
+    for n in 0..30u64 {
+        let (key, call) = (TxKey::lasting(format!("pay {n}")), one());
+        let impatient = tokio::time::timeout(Duration::from_micros(300 * n), ledger.submit(&key, &call));
+        // Whether it was in time does not matter; that both calls mean one transfer does.
+        drop(impatient.await);
+        ledger.submit(&key, &call).await?;
+    }
+    assert_eq!(ledger.token_balance(TO).await?, Amount::tokens(30));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_passing_name_left_by_a_crash_is_free_again() -> Outcome {
+    let net = Net::start().await?;
+    let wallet = payer(&net).await?;
+    let options = SenderOptions { patience: Duration::from_millis(50), ..quick() };
+    let ledger = net.ledger_over(Arc::new(DirTxJournal::open(&net.journal("payer"))?), &wallet, options).await?;
+    net.rpc("evm_setAutomine", json!([false])).await?;
+    let key = TxKey::passing("pay");
+    assert!(matches!(ledger.submit(&key, &one()).await, Err(SubmitError::Unknown { .. })));
+    net.rpc("evm_setAutomine", json!([true])).await?;
+    net.rpc("evm_mine", json!([])).await?;
+    let two = Call::Transfer { to: TO, amount: Amount::tokens(2) };
+    ledger.submit(&key, &two).await?;
+    assert_eq!(ledger.token_balance(TO).await?, Amount::tokens(3));
     Ok(())
 }
 
