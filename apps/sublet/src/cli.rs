@@ -53,6 +53,14 @@ enum Command {
     Forward(commands::forward::Args),
     /// What a machine or a job printed
     Logs(commands::logs::Args),
+    /// What this computer can do, and why not
+    Doctor(commands::doctor::Args),
+    /// Run machines on this computer
+    Host(commands::host::Args),
+    /// The machines of a host
+    Machine(commands::machine::Args),
+    /// Rent out a host
+    Provider(commands::provider::Args),
     /// Keep a book of offers and orders and match them
     Solver(commands::solver::Args),
     /// Relay links between peers that cannot reach each other
@@ -79,6 +87,10 @@ impl Cli {
             Command::Ssh(args) => args.run(&home, output).await,
             Command::Forward(args) => args.run(&home, output).await,
             Command::Logs(args) => args.run(&home, output).await,
+            Command::Doctor(args) => args.run(&home, output).await,
+            Command::Host(args) => args.run(&home, output).await,
+            Command::Machine(args) => args.run(&home, output).await,
+            Command::Provider(args) => args.run(&home, output).await,
             Command::Solver(args) => args.run(&home, output).await,
             Command::Gateway(args) => args.run(&home, output).await,
             Command::Completions(args) => args.run(),

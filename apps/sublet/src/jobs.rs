@@ -94,7 +94,8 @@ async fn serve(
 pub(crate) async fn fetch(client: &PeerClient, id: JobId, hash: B256, result: &JobResult) -> Result<()> {
     sublet_daemon::create_private_dir(result.folder())?;
     let partial = result.folder().join("result.tar.partial");
-    let mut file = tokio::fs::File::create(&partial).await.with_context(|| format!("cannot write {}", partial.display()))?;
+    let mut file =
+        tokio::fs::File::create(&partial).await.with_context(|| format!("cannot write {}", partial.display()))?;
     let fetched = client.result(id, hash, MAX_ARCHIVE, &mut file).await;
     if let Err(error) = fetched {
         let _ = tokio::fs::remove_file(&partial).await;
@@ -106,14 +107,24 @@ pub(crate) async fn fetch(client: &PeerClient, id: JobId, hash: B256, result: &J
 }
 
 /// Waits until the provider has a result; its hash and what is asked for it.
-pub(crate) async fn wait_finished(client: &PeerClient, agreement: Agreement, progress: &Progress) -> Result<(B256, Amount)> {
+pub(crate) async fn wait_finished(
+    client: &PeerClient,
+    agreement: Agreement,
+    progress: &Progress,
+) -> Result<(B256, Amount)> {
     loop {
         match client.status(agreement).await {
-            Ok(Status { state: MachineState::Finished { result_hash, cost, .. }, .. }) => return Ok((result_hash, cost)),
-            Ok(Status { state: MachineState::Failed { reason }, .. }) => bail!("the provider could not run the job: {reason}"),
+            Ok(Status { state: MachineState::Finished { result_hash, cost, .. }, .. }) => {
+                return Ok((result_hash, cost));
+            }
+            Ok(Status { state: MachineState::Failed { reason }, .. }) => {
+                bail!("the provider could not run the job: {reason}")
+            }
             Ok(Status { state, .. }) => progress.step(sentence(&state)),
             // The provider may be restarting; the chain's clock, not ours, decides when it was too long.
-            Err(PeerError::Transport(_) | PeerError::Silent(_)) => progress.step("the provider does not answer; waiting"),
+            Err(PeerError::Transport(_) | PeerError::Silent(_)) => {
+                progress.step("the provider does not answer; waiting")
+            }
             Err(error) => return Err(error.into()),
         }
         sleep(POLL).await;
@@ -197,7 +208,12 @@ pub(crate) async fn ended(session: &Session, record: &Record, opened: Opened) ->
 fn refuse_unfinished(id: JobId, settled: &Settled) -> Result<()> {
     match settled.end {
         JobEnd::Settled | JobEnd::Accepted | JobEnd::Finalized | JobEnd::Upheld => Ok(()),
-        JobEnd::None | JobEnd::Rejected | JobEnd::Expired | JobEnd::Refused | JobEnd::Overturned | JobEnd::Inconclusive => {
+        JobEnd::None
+        | JobEnd::Rejected
+        | JobEnd::Expired
+        | JobEnd::Refused
+        | JobEnd::Overturned
+        | JobEnd::Inconclusive => {
             bail!(
                 "{id} was {}; {} SUB was paid and {} SUB came back (transaction {})",
                 settled.end,

@@ -35,8 +35,9 @@ pub(crate) async fn bring_up(
     progress.step("handing the machine request to the provider");
     let outcome = match link.client.handover(Agreement::Lease(id), &record.document, HANDOVER).await {
         Ok(()) => wait_ready(session, wallet, &link.client, id, progress).await,
-        Err(error) => Err(anyhow::Error::new(error))
-            .advise(|| format!("take the money back with `sublet leases close {id}`")),
+        Err(error) => {
+            Err(anyhow::Error::new(error)).advise(|| format!("take the money back with `sublet leases close {id}`"))
+        }
     };
     link.close().await;
     let key = outcome?;
@@ -64,7 +65,9 @@ async fn wait_ready(
                 bail!("the provider could not make the machine: {reason}")
             }
             Ok(Status { state, .. }) => progress.step(sentence(&state)),
-            Err(PeerError::Transport(_) | PeerError::Silent(_)) => progress.step("the provider does not answer; waiting"),
+            Err(PeerError::Transport(_) | PeerError::Silent(_)) => {
+                progress.step("the provider does not answer; waiting")
+            }
             Err(error) => return Err(error.into()),
         }
         expire_if_late(session, wallet, id).await?;
@@ -81,7 +84,10 @@ async fn expire_if_late(session: &Session, wallet: &Wallet, id: LeaseId) -> Resu
     if lease.state == LeaseState::Open && session.ledger.head().await?.time > lease.start_by {
         let sender = Session::sender(&session.home, session.output, wallet.clone()).await?;
         let landed = sender.ledger.submit(&TxKey::passing(format!("expire {id}")), &Call::ExpireLease(id)).await?;
-        bail!("the provider did not start {id} in time; everything came back, and a part of its pledge (transaction {})", landed.tx);
+        bail!(
+            "the provider did not start {id} in time; everything came back, and a part of its pledge (transaction {})",
+            landed.tx
+        );
     }
     Ok(())
 }

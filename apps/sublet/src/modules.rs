@@ -15,7 +15,8 @@ const BUILT_IN: [&str; 1] = [include_str!("../../../modules/cowsay/module.toml")
 /// `cowsay`, `cowsay:1.0.0`, or the path of a module file (which holds a `/` or ends in `.toml`).
 pub(crate) fn find(which: &str) -> Result<Module> {
     if which.contains('/') || which.ends_with(".toml") {
-        let text = std::fs::read_to_string(Path::new(which)).with_context(|| format!("cannot read the module file {which}"))?;
+        let text = std::fs::read_to_string(Path::new(which))
+            .with_context(|| format!("cannot read the module file {which}"))?;
         return Module::parse(&text).with_context(|| format!("{which} is no usable module"));
     }
     let modules = built_in()?;
@@ -23,7 +24,8 @@ pub(crate) fn find(which: &str) -> Result<Module> {
     let (name, version) = which.split_once(':').map_or((which, None), |(name, version)| (name, Some(version)));
     let named: Vec<_> = modules.into_iter().filter(|module| module.name == name).collect();
     if named.is_empty() {
-        return Err(anyhow::anyhow!("there is no module `{name}`")).advise(|| format!("known modules: {}", known.join(", ")));
+        return Err(anyhow::anyhow!("there is no module `{name}`"))
+            .advise(|| format!("known modules: {}", known.join(", ")));
     }
     let wanted = version.map(|v| v.strip_prefix('v').unwrap_or(v));
     let mut fitting: Vec<_> = named.into_iter().filter(|m| wanted.is_none_or(|v| m.version.to_string() == v)).collect();

@@ -58,7 +58,9 @@ pub(crate) async fn fitting(session: &Session, wish: &Wish) -> Result<Vec<OfferV
     if let (true, Some(error)) = (offers.is_empty(), silent) {
         return Err(error.into());
     }
-    offers.retain(|o| o.online && o.free > 0 && o.offer.min_duration <= wish.duration.0 && wish.duration.0 <= o.offer.max_duration);
+    offers.retain(|o| {
+        o.online && o.free > 0 && o.offer.min_duration <= wish.duration.0 && wish.duration.0 <= o.offer.max_duration
+    });
     offers.sort_by_key(|o| o.offer.price);
     Ok(offers)
 }
@@ -77,8 +79,9 @@ pub(crate) async fn open(
         (None, Some(cheapest)) => cheapest.offer.price,
         (None, None) => {
             let sizes = wish.resources;
-            return Err(anyhow::anyhow!("nobody offers {sizes} for a {} of {} now", wish.kind, wish.duration))
-                .advise(|| "see what there is with `sublet market`, and ask for less or for another duration".to_owned());
+            return Err(anyhow::anyhow!("nobody offers {sizes} for a {} of {} now", wish.kind, wish.duration)).advise(
+                || "see what there is with `sublet market`, and ask for less or for another duration".to_owned(),
+            );
         }
     };
     let escrow = max_price.over(wish.duration)?;
@@ -150,13 +153,23 @@ async fn post(session: &Session, signed: &SignedOrder) -> Result<SolverClient> {
 }
 
 /// Waits until the order is open. Gives up, and takes the order back, when nothing fits for too long.
-async fn wait(session: &Session, wallet: &Wallet, solver: &SolverClient, hash: B256, progress: &Progress) -> Result<Opened> {
+async fn wait(
+    session: &Session,
+    wallet: &Wallet,
+    solver: &SolverClient,
+    hash: B256,
+    progress: &Progress,
+) -> Result<Opened> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let view = solver.order(hash).await?;
         match view.state {
             OrderState::Opened { agreement } => {
-                return Ok(Opened { id: agreement.id, provider: agreement.provider, transaction: agreement.transaction });
+                return Ok(Opened {
+                    id: agreement.id,
+                    provider: agreement.provider,
+                    transaction: agreement.transaction,
+                });
             }
             OrderState::Opening { .. } => progress.step("matched; opening the agreement on chain"),
             OrderState::Waiting { reasons } if reasons.is_empty() || Instant::now() < deadline => {
@@ -169,8 +182,9 @@ async fn wait(session: &Session, wallet: &Wallet, solver: &SolverClient, hash: B
                     continue;
                 }
                 let why: Vec<_> = reasons.iter().map(|r| format!("\n  - {}", r.message)).collect();
-                return Err(anyhow::anyhow!("nobody can fill the order:{}", why.concat()))
-                    .advise(|| "nothing was paid; see `sublet market`, and ask for less or offer a higher --max-price".to_owned());
+                return Err(anyhow::anyhow!("nobody can fill the order:{}", why.concat())).advise(|| {
+                    "nothing was paid; see `sublet market`, and ask for less or offer a higher --max-price".to_owned()
+                });
             }
             OrderState::Failed { reason } => bail!("the order failed: {reason}"),
             OrderState::Expired => bail!("the order expired before anybody filled it; nothing was paid"),
@@ -181,7 +195,12 @@ async fn wait(session: &Session, wallet: &Wallet, solver: &SolverClient, hash: B
 }
 
 /// Asks the solver to forget the order.
-pub(crate) async fn take_back(session: &Session, wallet: &Wallet, solver: &SolverClient, hash: B256) -> Result<OrderView> {
+pub(crate) async fn take_back(
+    session: &Session,
+    wallet: &Wallet,
+    solver: &SolverClient,
+    hash: B256,
+) -> Result<OrderView> {
     let valid_until = session.ledger.head().await?.time.plus(VALID_FOR);
     let digest = Cancel { document: hash, valid_until }.signing_hash(&session.ledger.domain());
     let cancel = SignedCancel { valid_until: valid_until.0, signature: wallet.sign_digest(digest)?.to_string() };

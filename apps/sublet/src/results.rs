@@ -62,7 +62,8 @@ impl JobResult {
                 if let Some(parent) = target.parent() {
                     fs::create_dir_all(parent)?;
                 }
-                let mut file = fs::File::create(&target).with_context(|| format!("cannot write {}", target.display()))?;
+                let mut file =
+                    fs::File::create(&target).with_context(|| format!("cannot write {}", target.display()))?;
                 std::io::copy(&mut entry, &mut file)?;
             }
         }

@@ -38,7 +38,9 @@ impl As {
         match known.iter().find(|key| key.name == self.account) {
             Some(key) => Ok(key.address),
             None => Err(anyhow::anyhow!("there is no account `{}` in {}", self.account, home.accounts().display()))
-                .advise(|| format!("make one with `sublet account new {}`, or see `sublet account list`", self.account)),
+                .advise(|| {
+                    format!("make one with `sublet account new {}`, or see `sublet account list`", self.account)
+                }),
         }
     }
 
@@ -122,8 +124,10 @@ impl Session {
             return Ok(());
         }
         let missing = needed.minus(free)?;
-        Err(anyhow::anyhow!("the balance is too low: {needed} SUB is needed, {free} SUB is free, {missing} SUB is missing"))
-            .advise(|| format!("deposit it with `sublet account deposit {missing}`"))
+        Err(anyhow::anyhow!(
+            "the balance is too low: {needed} SUB is needed, {free} SUB is free, {missing} SUB is missing"
+        ))
+        .advise(|| format!("deposit it with `sublet account deposit {missing}`"))
     }
 
     /// This person's link endpoint key.

@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256};
-use sublet_chain::{Call, Cost, DirTxJournal, EvmOptions, Faucet, Keystore, Ledger, Passphrase, SendAs, TxKey, Wallet, deposit};
+use sublet_chain::{
+    Call, Cost, DirTxJournal, EvmOptions, Faucet, Keystore, Ledger, Passphrase, SendAs, TxKey, Wallet, deposit,
+};
 use sublet_daemon::read_secret;
 
 use crate::home::Home;
@@ -115,7 +117,8 @@ impl Args {
                 let account = wallet.address();
                 let session = Session::sender(home, output, wallet).await?;
                 let progress = output.progress("withdrawing");
-                let landed = session.ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
+                let landed =
+                    session.ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
                 progress.done();
                 moved(&session, account, amount, landed.tx, "withdrawn to the wallet").await?;
             }
@@ -179,7 +182,9 @@ async fn show(home: &Home, output: Output, account: Address) -> Result<()> {
 async fn moved(session: &Session, account: Address, amount: Amount, transaction: B256, done: &str) -> Result<()> {
     let free = session.ledger.free_of(account).await?;
     let answer = Moved { account, amount, transaction, free };
-    session.output.answer(&answer, || format!("{amount} SUB {done}; {free} SUB is free now (transaction {transaction})"))
+    session
+        .output
+        .answer(&answer, || format!("{amount} SUB {done}; {free} SUB is free now (transaction {transaction})"))
 }
 
 fn list(home: &Home, output: Output) -> Result<()> {

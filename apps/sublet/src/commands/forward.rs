@@ -21,7 +21,9 @@ const MAX_CONNECTIONS: usize = 100;
 
 /// Flags of `sublet forward`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet forward web 8080:80\n  sublet forward web 5432       the same port on both sides")]
+#[command(
+    after_help = "Examples:\n  sublet forward web 8080:80\n  sublet forward web 5432       the same port on both sides"
+)]
 pub(crate) struct Args {
     /// Name, or number like lease-3
     lease: String,
@@ -58,7 +60,12 @@ impl Args {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.ports.local))
             .await
             .with_context(|| format!("port {} of this computer cannot be used", self.ports.local))
-            .advise(|| format!("choose another one: `sublet forward {} 0:{}` takes any free port", self.lease, self.ports.remote))?;
+            .advise(|| {
+                format!(
+                    "choose another one: `sublet forward {} 0:{}` takes any free port",
+                    self.lease, self.ports.remote
+                )
+            })?;
         let address = listener.local_addr()?;
         let session = Session::reader(home, output).await?;
         let link = session.provider(opened.provider).await?;
@@ -87,7 +94,9 @@ fn announce(output: Output, lease: LeaseId, local: SocketAddr, remote: u16) -> R
         local: SocketAddr,
         remote: u16,
     }
-    output.answer(&Forwarding { lease, local, remote }, || format!("{local} leads to port {remote} of {lease}; ctrl-c ends it"))
+    output.answer(&Forwarding { lease, local, remote }, || {
+        format!("{local} leads to port {remote} of {lease}; ctrl-c ends it")
+    })
 }
 
 async fn carry(client: sublet_client::peer::PeerClient, lease: LeaseId, port: u16, mut socket: TcpStream) {
@@ -100,7 +109,6 @@ async fn carry(client: sublet_client::peer::PeerClient, lease: LeaseId, port: u1
         Err(error) => eprintln!("a connection was not forwarded: {}", sublet_daemon::report(&error)),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

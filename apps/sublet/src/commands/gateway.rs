@@ -17,7 +17,9 @@ use crate::roles::log::{self, Talk};
 
 /// Flags of `sublet gateway`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet gateway run\n  sublet gateway run --listen 0.0.0.0:3340 --status 127.0.0.1:3341")]
+#[command(
+    after_help = "Examples:\n  sublet gateway run\n  sublet gateway run --listen 0.0.0.0:3340 --status 127.0.0.1:3341"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

@@ -190,7 +190,10 @@ async fn accept(session: &Session, records: &Records, which: &str, who: &As) -> 
     let end = ended(session, &record, opened).await?.with_context(|| format!("{id} was accepted but has not ended"))?;
     let done = Done { job: id, transaction: landed.tx, paid: end.paid, refunded: end.refunded };
     session.output.answer(&done, || {
-        format!("{id} accepted: {} SUB paid, {} SUB came back (transaction {})", done.paid, done.refunded, done.transaction)
+        format!(
+            "{id} accepted: {} SUB paid, {} SUB came back (transaction {})",
+            done.paid, done.refunded, done.transaction
+        )
     })
 }
 
@@ -199,7 +202,9 @@ async fn cancel(session: &Session, order: B256, who: &As) -> Result<()> {
     let mut last = None;
     for solver in session.solvers()? {
         match ordering::take_back(session, &wallet, &solver, order).await {
-            Ok(view) => return session.output.answer(&view, || format!("order {order} is taken back; nothing was paid")),
+            Ok(view) => {
+                return session.output.answer(&view, || format!("order {order} is taken back; nothing was paid"));
+            }
             Err(error) => last = Some(error),
         }
     }

@@ -17,7 +17,9 @@ use crate::session::{As, Session};
 
 /// Flags of `sublet leases`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet leases list\n  sublet leases show web\n  sublet leases top-up web 2h\n  sublet leases close web")]
+#[command(
+    after_help = "Examples:\n  sublet leases list\n  sublet leases show web\n  sublet leases top-up web 2h\n  sublet leases close web"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

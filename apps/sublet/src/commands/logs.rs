@@ -43,7 +43,11 @@ impl Args {
             match stream.read(&mut buffer).await? {
                 0 => break,
                 count => {
-                    let clean: Vec<u8> = buffer[..count].iter().copied().filter(|b| !b.is_ascii_control() || matches!(b, b'\n' | b'\t')).collect();
+                    let clean: Vec<u8> = buffer[..count]
+                        .iter()
+                        .copied()
+                        .filter(|b| !b.is_ascii_control() || matches!(b, b'\n' | b'\t'))
+                        .collect();
                     out.write_all(&clean).await?;
                     out.flush().await?;
                 }

@@ -13,7 +13,9 @@ use crate::session::Session;
 
 /// Flags of `sublet market`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet market\n  sublet market --kind lease --vcpus 2 --memory 4096 --max-price 0.5")]
+#[command(
+    after_help = "Examples:\n  sublet market\n  sublet market --kind lease --vcpus 2 --memory 4096 --max-price 0.5"
+)]
 pub(crate) struct Args {
     /// Machines to rent, or places to run jobs
     #[arg(long)]

@@ -2,12 +2,16 @@
 
 pub(crate) mod account;
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod forward;
 pub(crate) mod gateway;
+pub(crate) mod host;
 pub(crate) mod jobs;
 pub(crate) mod leases;
 pub(crate) mod logs;
+pub(crate) mod machine;
 pub(crate) mod market;
+pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod rent;
 pub(crate) mod run;

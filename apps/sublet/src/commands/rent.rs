@@ -20,7 +20,9 @@ use crate::session::{As, Session};
 
 /// Flags of `sublet rent`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet rent --name web\n  sublet rent --name big --vcpus 2 --memory 2048 --disk 10 --for 4h\n  sublet rent --name web --max-price 0.5 --ssh-key ~/.ssh/id_ed25519.pub")]
+#[command(
+    after_help = "Examples:\n  sublet rent --name web\n  sublet rent --name big --vcpus 2 --memory 2048 --disk 10 --for 4h\n  sublet rent --name web --max-price 0.5 --ssh-key ~/.ssh/id_ed25519.pub"
+)]
 pub(crate) struct Args {
     /// What to call it: a-z, 0-9 and -; also its host name
     #[arg(long, default_value = "machine")]

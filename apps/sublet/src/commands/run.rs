@@ -23,7 +23,9 @@ const CHALLENGE_WINDOW: Seconds = Seconds(120);
 
 /// Flags of `sublet run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet run cowsay -i message=moo\n  sublet run cowsay:1.0.0 -i message='good day' --max-price 2\n  sublet run ./module.toml -i size=3 --json")]
+#[command(
+    after_help = "Examples:\n  sublet run cowsay -i message=moo\n  sublet run cowsay:1.0.0 -i message='good day' --max-price 2\n  sublet run ./module.toml -i size=3 --json"
+)]
 pub(crate) struct Args {
     /// A module by NAME or NAME:VERSION, or the path of a module file
     module: String,
@@ -104,7 +106,14 @@ impl Args {
     }
 }
 
-fn answer(output: Output, job: JobId, provider: Address, opened_by: B256, settled: Settled, result: &JobResult) -> Result<ExitCode> {
+fn answer(
+    output: Output,
+    job: JobId,
+    provider: Address,
+    opened_by: B256,
+    settled: Settled,
+    result: &JobResult,
+) -> Result<ExitCode> {
     let code = result.exit_code()?;
     let end = Ended {
         settled,
@@ -137,7 +146,8 @@ fn answer(output: Output, job: JobId, provider: Address, opened_by: B256, settle
 fn inputs(given: &[String]) -> Result<BTreeMap<String, String>> {
     let mut inputs = BTreeMap::new();
     for input in given {
-        let (name, value) = input.split_once('=').with_context(|| format!("the input `{input}` is not of the form NAME=VALUE"))?;
+        let (name, value) =
+            input.split_once('=').with_context(|| format!("the input `{input}` is not of the form NAME=VALUE"))?;
         if inputs.insert(name.to_owned(), value.to_owned()).is_some() {
             bail!("the input `{name}` is given twice");
         }

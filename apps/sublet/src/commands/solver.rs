@@ -18,7 +18,9 @@ use crate::session::As;
 
 /// Flags of `sublet solver`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet solver run --account solver\n  sublet solver run --listen 127.0.0.1:7610 --config sublet.toml\n  sublet solver openapi > openapi.json")]
+#[command(
+    after_help = "Examples:\n  sublet solver run --account solver\n  sublet solver run --listen 127.0.0.1:7610 --config sublet.toml\n  sublet solver openapi > openapi.json"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

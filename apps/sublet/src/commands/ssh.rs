@@ -15,7 +15,9 @@ use crate::session::Session;
 
 /// Flags of `sublet ssh`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sublet ssh web\n  sublet ssh web -- uname -a\n  sublet ssh web --print     the ssh command, to copy or put in a script")]
+#[command(
+    after_help = "Examples:\n  sublet ssh web\n  sublet ssh web -- uname -a\n  sublet ssh web --print     the ssh command, to copy or put in a script"
+)]
 pub(crate) struct Args {
     /// Name, or number like lease-3
     lease: String,
@@ -48,7 +50,10 @@ impl Args {
         }
         let mut ssh = self.ssh(home, id)?;
         if self.print {
-            let line: Vec<_> = std::iter::once(ssh.get_program()).chain(ssh.get_args()).map(|a| quoted(&a.to_string_lossy())).collect();
+            let line: Vec<_> = std::iter::once(ssh.get_program())
+                .chain(ssh.get_args())
+                .map(|a| quoted(&a.to_string_lossy()))
+                .collect();
             output.answer(&line, || line.join(" "))?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -76,7 +81,11 @@ impl Args {
 /// For a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// For a shell, inside an option in which OpenSSH expands `%`.

@@ -9,8 +9,9 @@ use sublet_daemon::{DataDir, LockError, Supervisor, shutdown_on_signals};
 
 use crate::home::{Home, Network};
 use crate::output::{Advise, Output};
+use crate::roles::host::Kinds;
 use crate::roles::log::{self, Talk};
-use crate::roles::network::{self, Ports, Up};
+use crate::roles::network::{self, Choice, Ports, Scale, Up};
 
 /// Flags of `sublet up`.
 #[derive(Debug, clap::Args)]
@@ -20,9 +21,15 @@ pub(crate) struct Args {
     /// Forget the local network of this home first: chain, agreements, results. Accounts stay
     #[arg(long)]
     reset: bool,
-    /// First of the ports of chain, gateway and solver; 0 takes free ones
-    #[arg(long, value_name = "PORT", default_value_t = 7608)]
-    port: u16,
+    /// First of the three ports of chain, gateway and solver; 0 takes free ones [default: those of the last time, else free ones]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// How many providers, each with a host of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=network::MOST_PROVIDERS as i64))]
+    providers: u8,
+    /// Run no real machines: for trying out the rest
+    #[arg(long)]
+    simulate: bool,
     /// Seconds between blocks of the local chain
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
     block_time: u32,
@@ -36,6 +43,8 @@ struct Answer<'a> {
     state: &'static str,
     home: String,
     account: Address,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    powerless: Option<&'a str>,
     #[serde(flatten)]
     network: &'a Network,
 }
@@ -47,12 +56,16 @@ impl Args {
         let shutdown = shutdown_on_signals()?;
         let lock = DataDir::lock(home.root().join("run")).map_err(already_up)?;
         if self.reset {
-            network::reset(home)?;
+            let home = home.clone();
+            tokio::task::spawn_blocking(move || network::reset(&home)).await??;
         }
         network::check_home(home)?;
+        let ports = Ports::choose(home, self.port.map_or(Choice::Remembered, Choice::From))?;
+        let kinds = if self.simulate { Kinds::Simulated } else { Kinds::Real };
+        let scale = Scale { providers: self.providers.into(), kinds };
         let mut tasks = Supervisor::new();
         let progress = output.progress("starting a local network");
-        let starting = network::start(home, Ports { first: self.port }, self.block_time, &mut tasks, &progress);
+        let starting = network::start(home, ports, self.block_time, scale, &mut tasks, &progress);
         let started = shutdown.run_until_cancelled(starting).await;
         progress.done();
         let failed = match started {
@@ -81,9 +94,12 @@ impl Args {
 
 fn already_up(error: LockError) -> anyhow::Error {
     let held = matches!(error, LockError::Held { .. });
-    let result: Result<()> = Err(error).context(if held { "a network is already up in this home" } else { "cannot use this home" });
+    let result: Result<()> =
+        Err(error).context(if held { "a network is already up in this home" } else { "cannot use this home" });
     let advised = if held {
-        result.advise(|| "use it from another terminal (`sublet market`), or stop it with ctrl-c where it runs".to_owned())
+        result.advise(|| {
+            "use it from another terminal (`sublet market`), or stop it with ctrl-c where it runs".to_owned()
+        })
     } else {
         result
     };
@@ -92,12 +108,18 @@ fn already_up(error: LockError) -> anyhow::Error {
 
 fn announce(home: &Home, output: Output, up: &Up) -> Result<()> {
     let home = home.root().display().to_string();
-    let answer = Answer { state: "up", home: home.clone(), account: up.renter, network: &up.network };
+    let answer = Answer {
+        state: "up",
+        home: home.clone(),
+        account: up.renter,
+        powerless: up.powerless.as_deref(),
+        network: &up.network,
+    };
     output.answer(&answer, || {
         let n = &up.network;
         format!(
             "the network is up\n  chain     {} (id {})\n  contract  {}\n  solver    {} (API at {}docs)\n  gateway   {}\n  \
-             account   default {}\n  home      {home}\n\ntry, in another terminal{}:\n  sublet market\n  \
+             account   default {}\n  home      {home}{}\n\ntry, in another terminal{}:\n  sublet market\n  \
              sublet run cowsay -i message=moo\n  sublet rent --name first && sublet ssh first\n\nctrl-c stops everything",
             n.rpc,
             n.chain_id,
@@ -106,6 +128,7 @@ fn announce(home: &Home, output: Output, up: &Up) -> Result<()> {
             n.solvers.first().map(|url| format!("{url}/")).unwrap_or_default(),
             n.relays.join(" "),
             up.renter,
+            up.powerless.as_ref().map(|why| format!("\n\nbut no machine can run on this computer ({why}); see `sublet doctor`")).unwrap_or_default(),
             if std::env::var_os("SUBLET_HOME").is_some() { " with the same SUBLET_HOME" } else { "" },
         )
     })

@@ -2,8 +2,10 @@
 
 pub(crate) mod chain;
 pub(crate) mod gateway;
+pub(crate) mod host;
 pub(crate) mod ledger;
 pub(crate) mod local;
 pub(crate) mod log;
 pub(crate) mod network;
+pub(crate) mod provider;
 pub(crate) mod solver;

@@ -1,58 +1,101 @@
 //! A whole network in one process: what `sublet up` starts, in the order it depends on each other.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sublet_base::Address;
-use sublet_chain::Wallet;
+use sublet_base::{Address, Price};
+use sublet_client::{HostClient, SolverClient};
 use sublet_daemon::{BoxError, Supervisor};
+use sublet_provider::ProviderConfig;
+use sublet_wire::host::HostReport;
+use sublet_wire::solver::OfferQuery;
 
 use super::gateway::GatewayFlags;
+use super::host::{HostFlags, Kinds};
 use super::solver::SolverFlags;
-use super::{chain, gateway, local, solver};
+use super::{chain, gateway, host, local, provider, solver};
 use crate::home::{Home, Network};
 use crate::output::{Advise, Progress};
 
-/// Ports of the chain, the gateway and the solver follow each other from here; 0 takes free ones.
-#[derive(Clone, Copy, Debug)]
+/// Stopping the chain means writing its state.
+const CHAIN_GRACE: Duration = Duration::from_secs(30);
+/// A provider goes offline on chain and lets work end.
+const PROVIDER_GRACE: Duration = Duration::from_secs(20);
+const HOST_GRACE: Duration = Duration::from_secs(20);
+
+/// Where chain, gateway and solver listen on loopback.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ports {
-    pub(crate) first: u16,
+    chain: u16,
+    gateway: u16,
+    solver: u16,
+}
+
+/// Which ports to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Those of the last time, else free ones.
+    Remembered,
+    /// Three from here on; 0 means free ones.
+    From(u16),
 }
 
 impl Ports {
-    fn number(self, offset: u16) -> Result<u16> {
-        match self.first {
-            0 => Ok(0),
-            first => first.checked_add(offset).with_context(|| format!("there are no three ports from {first} on")),
+    /// The ports for this start.
+    pub(crate) fn choose(home: &Home, choice: Choice) -> Result<Self> {
+        match choice {
+            Choice::From(0) => Ok(Self::default()),
+            Choice::From(first) => {
+                let too_high = || format!("there are no three ports from {first} on");
+                let last = first.checked_add(2).with_context(too_high)?;
+                Ok(Self { chain: first, gateway: first + 1, solver: last })
+            }
+            Choice::Remembered => {
+                let Ok(network) = home.network() else { return Ok(Self::default()) };
+                let port =
+                    |url: &String| url.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
+                Ok(Self {
+                    chain: port(&network.rpc).unwrap_or(0),
+                    gateway: network.relays.first().and_then(port).unwrap_or(0),
+                    solver: network.solvers.first().and_then(port).unwrap_or(0),
+                })
+            }
         }
     }
-
-    fn address(self, offset: u16) -> Result<SocketAddr> {
-        Ok((Ipv4Addr::LOCALHOST, self.number(offset)?).into())
-    }
 }
 
-/// Accounts of a local network.
-pub(crate) struct Accounts {
-    pub(crate) renter: Wallet,
-    pub(crate) solver: Wallet,
-    pub(crate) provider: Wallet,
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
-impl Accounts {
-    fn open(home: &Home) -> Result<Self> {
-        Ok(Self {
-            renter: local::account(home, "default")?,
-            solver: local::account(home, "solver")?,
-            provider: local::account(home, "provider")?,
-        })
-    }
+/// What is rented out, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    /// How many providers, each with a host of its own.
+    pub(crate) providers: usize,
+    /// Real machines or none.
+    pub(crate) kinds: Kinds,
 }
+
+/// Names and prices of the local providers, token units a second, cheapest first.
+const PROVIDERS: [(&str, Price); 4] = [
+    ("birch", Price(100_000_000_000_000)),
+    ("cedar", Price(150_000_000_000_000)),
+    ("fir", Price(200_000_000_000_000)),
+    ("oak", Price(250_000_000_000_000)),
+];
+/// Most providers of a local network.
+pub(crate) const MOST_PROVIDERS: usize = PROVIDERS.len();
 
 /// A network that is up.
 pub(crate) struct Up {
     pub(crate) network: Network,
     pub(crate) renter: Address,
+    /// Why machines cannot run on this computer, if none can.
+    pub(crate) powerless: Option<String>,
 }
 
 /// Starts everything; what was started is in `tasks` even if this fails or is dropped half-way.
@@ -60,41 +103,116 @@ pub(crate) async fn start(
     home: &Home,
     ports: Ports,
     block_seconds: u32,
+    scale: Scale,
     tasks: &mut Supervisor,
     progress: &Progress,
 ) -> Result<Up> {
     progress.step("starting the chain");
-    let chain = chain::start(home, ports.number(0)?, block_seconds).await?;
+    let chain = chain::start(home, ports.chain, block_seconds).await?;
     let rpc = chain.url().to_owned();
-    tasks.spawn("chain", |stop| chain::keep(chain, stop));
+    tasks.spawn_with_grace("chain", CHAIN_GRACE, |stop| chain::keep(chain, stop));
     progress.step("deploying the contracts");
     let deployed = chain::contracts(home, &rpc).await?;
-    let accounts = Accounts::open(home)?;
 
     progress.step("starting the gateway");
-    let flags = GatewayFlags { listen: Some(ports.address(1)?), status: None };
-    let gateway = gateway::start(home, None, &flags).await?;
-    let relay = format!("http://{}", gateway.address());
+    let flags = GatewayFlags { listen: Some(loopback(ports.gateway)), status: None };
+    let gateway = gateway::start(home, None, &flags).await.advise(other_port)?;
+    let relays = vec![format!("http://{}", gateway.address())];
     tasks.spawn("gateway", |stop| async move { gateway.run(stop).await.map_err(BoxError::from) });
 
-    let mut network = Network {
-        rpc,
-        chain_id: deployed.chain_id,
-        contract: deployed.contract,
-        token: deployed.token,
-        solvers: Vec::new(),
-        relays: vec![relay],
-    };
+    let (chain_id, contract, token) = (deployed.chain_id, deployed.contract, deployed.token);
+    let mut network = Network { rpc, chain_id, contract, token, solvers: Vec::new(), relays };
     progress.step("giving the local accounts gas and tokens");
-    local::fund(home, &network, &[&accounts.renter, &accounts.solver, &accounts.provider]).await?;
+    let renter = local::account(home, "default")?;
+    let solver = local::account(home, "solver")?;
+    let named = &PROVIDERS[..scale.providers.min(MOST_PROVIDERS)];
+    let sellers = named.iter().map(|(name, _)| local::account(home, name)).collect::<Result<Vec<_>>>()?;
+    local::fund(home, &network, [&renter, &solver].into_iter().chain(&sellers)).await?;
 
     progress.step("starting the solver");
-    let flags = SolverFlags { listen: Some(ports.address(2)?) };
-    let solver = solver::start(home, &network, accounts.solver, None, &flags).await?;
+    let flags = SolverFlags { listen: Some(loopback(ports.solver)) };
+    let solver = solver::start(home, &network, solver, None, &flags).await.advise(other_port)?;
     network.solvers.push(format!("http://{}", solver.address()));
     tasks.spawn("solver", |stop| async move { solver.serve(stop).await.map_err(BoxError::from) });
     home.remember(&network)?;
-    Ok(Up { network, renter: accounts.renter.address() })
+
+    for ((name, price), wallet) in named.iter().zip(sellers) {
+        progress.step(format!("starting host and provider {name}"));
+        let socket = spawn_host(home, name, scale, tasks).await?;
+        let config = for_rent(&network, name, *price, deployed.block)?;
+        let provider = provider::start(home, &network, &format!("provider-{name}"), wallet, &socket, config).await?;
+        tasks.spawn_with_grace("provider", PROVIDER_GRACE, |stop| async move {
+            provider.run(stop).await.map_err(anyhow::Error::into_boxed_dyn_error)
+        });
+    }
+    let powerless = wait_for_offers(home, &network, named, progress).await?;
+    Ok(Up { network, renter: renter.address(), powerless })
+}
+
+fn other_port() -> String {
+    "choose other ports with --port, or --port 0 for free ones".to_owned()
+}
+
+async fn spawn_host(home: &Home, name: &str, scale: Scale, tasks: &mut Supervisor) -> Result<PathBuf> {
+    let mut config = host::configuration(home, name, None, &HostFlags::default())?;
+    // Several hosts share this computer: memory and disk are divided, processors are not, as one job seldom fills one.
+    let share = 100 / u32::try_from(scale.providers.max(1)).unwrap_or(100);
+    config.capacity.memory_percent = share;
+    config.capacity.disk_percent = share;
+    let socket = config.socket.clone();
+    let host = host::start(config, scale.kinds).await?;
+    tasks.spawn_with_grace("host", HOST_GRACE, |stop| async move {
+        host.run(stop).await.map_err(anyhow::Error::into_boxed_dyn_error)
+    });
+    Ok(socket)
+}
+
+/// A machine and a job slot, at `price`; the rest as the `[provider]` section has it when nothing is said.
+fn for_rent(network: &Network, name: &str, price: Price, from_block: u64) -> Result<ProviderConfig> {
+    let offers = serde_json::json!([
+        { "name": "machine", "kind": "lease", "price": price, "resources": { "vcpus": 1, "memory_mib": 1024, "disk_gib": 4 } },
+        { "name": "job", "kind": "job", "price": price, "resources": { "vcpus": 1, "memory_mib": 512, "disk_gib": 2 } },
+    ]);
+    Ok(ProviderConfig {
+        name: name.to_owned(),
+        relay: network.relays.first().cloned(),
+        offers: serde_json::from_value(offers)?,
+        from_block,
+        ..ProviderConfig::default()
+    })
+}
+
+/// Waits until every provider has something on the book. If no driver works here that never happens: says why.
+async fn wait_for_offers(
+    home: &Home,
+    network: &Network,
+    named: &[(&str, Price)],
+    progress: &Progress,
+) -> Result<Option<String>> {
+    progress.step("waiting for offers; the first start boots a guest to see what this computer can do");
+    let Some(url) = network.solvers.first() else { return Ok(None) };
+    let solver = SolverClient::new(url)?;
+    loop {
+        let page = solver.offers(&OfferQuery::default()).await?;
+        let sellers: BTreeSet<Address> = page.offers.iter().map(|view| view.offer.provider).collect();
+        if sellers.len() >= named.len() {
+            return Ok(None);
+        }
+        for (name, _) in named {
+            if let Ok(report) = HostClient::new(&host::socket(home, name))?.report().await
+                && let Some(why) = powerless(&report)
+            {
+                return Ok(Some(why));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn powerless(report: &HostReport) -> Option<String> {
+    let broken: Vec<String> =
+        report.drivers.iter().filter_map(|d| Some(format!("{}: {}", d.kind, d.state.as_ref().err()?.reason))).collect();
+    (!broken.is_empty() && broken.len() == report.drivers.len()).then(|| broken.join("; "))
 }
 
 /// Refuses a home that belongs to somebody else's network.
@@ -102,7 +220,8 @@ pub(crate) fn check_home(home: &Home) -> Result<()> {
     if chain::record(home).exists() || !home.root().join("network.json").exists() {
         return Ok(());
     }
-    let refusal: Result<()> = Err(anyhow::anyhow!("{} already belongs to a network that is not local", home.root().display()));
+    let refusal: Result<()> =
+        Err(anyhow::anyhow!("{} already belongs to a network that is not local", home.root().display()));
     refusal.advise(|| "start the local network in another directory: sublet --home DIR up".to_owned())
 }
 
@@ -112,6 +231,11 @@ pub(crate) fn reset(home: &Home) -> Result<()> {
         return Ok(());
     }
     let root = home.root();
+    // Machines outlive a crash; without their folders nobody would find them again.
+    for (name, _) in PROVIDERS {
+        host::remove_machines(&home.role(name))
+            .with_context(|| format!("cannot remove the machines of host {name}"))?;
+    }
     let doomed = [
         root.join("roles"),
         root.join("transactions"),
