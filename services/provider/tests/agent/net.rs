@@ -141,7 +141,7 @@ impl Net {
     /// Starts the agent over what an earlier one left.
     pub async fn start_agent(&mut self) -> Outcome {
         let store = self.open_store().await?;
-        let account = send_as(self.folder.path().join("tx-provider"), &self.provider_wallet)?;
+        let account = self.account().await?;
         let ports = Ports {
             ledger: Arc::new(EvmLedger::connect(&self.options, Some(account)).await?),
             wallet: self.provider_wallet.clone(),
@@ -155,7 +155,7 @@ impl Net {
         Ok(())
     }
 
-    /// The file's lock goes with the last task of the killed agent, which may take a moment.
+    /// Locks of a killed agent go with the last of its tasks, which may take a moment.
     async fn open_store(&self) -> Outcome<Store> {
         let path = self.folder.path().join("agent.db");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -165,6 +165,16 @@ impl Net {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 other => return Ok(other?),
+            }
+        }
+    }
+
+    async fn account(&self) -> Outcome<SendAs> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match send_as(self.folder.path().join("tx-provider"), &self.provider_wallet) {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(5)).await,
+                other => return other,
             }
         }
     }
