@@ -78,7 +78,10 @@ pub async fn run(config: HostConfig, ports: Ports, shutdown: CancellationToken) 
     };
     let served = serve(&shared, listener, shutdown).await;
     shared.drain().await;
-    probing.abort();
+    // A probe that is cut off would leave its machine behind until the next one.
+    if let Err(e) = probing.await {
+        tracing::error!(error = %e, "the probes broke");
+    }
     served
 }
 

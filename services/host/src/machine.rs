@@ -275,9 +275,9 @@ impl Owner {
             Effect::Listen => self.listen(),
             Effect::HangUp => self.channel = None,
             Effect::Create => self.create(),
-            Effect::Start => self.call(|driver, record| driver.start(record.id())),
-            Effect::Pause => self.call(|driver, record| driver.pause(record.id())),
-            Effect::Resume => self.call(|driver, record| driver.resume(record.id())),
+            Effect::Start => self.call(|driver, record| unless(Observed::Running, driver.start(record.id()))),
+            Effect::Pause => self.call(|driver, record| unless(Observed::Paused, driver.pause(record.id()))),
+            Effect::Resume => self.call(|driver, record| unless(Observed::Running, driver.resume(record.id()))),
             Effect::Stop(grace) => {
                 if let Some(channel) = &self.channel {
                     channel.tell(ToGuest::Shutdown);
@@ -347,6 +347,15 @@ impl Owner {
             }
             Err(e) => tracing::error!(error = with_causes(&e), "the machine has no guest channel"),
         }
+    }
+}
+
+/// A machine that is already where the call should have led is fine: a host that was killed began the call, and what it
+/// began went on without it.
+fn unless(there: Observed, result: Result<(), DriverError>) -> Result<(), DriverError> {
+    match result {
+        Err(DriverError::WrongState { observed, .. }) if observed == there => Ok(()),
+        other => other,
     }
 }
 

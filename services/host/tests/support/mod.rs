@@ -9,7 +9,7 @@ use sublet_base::{Digest, GiB, MiB, Vcpus};
 use sublet_client::HostClient;
 use sublet_daemon::CancellationToken;
 use sublet_host::{Capacity, HostConfig, HostError, Images, PortError, Ports, StoredRecords};
-use sublet_machine::{DiskImage, Driver, DriverKind, ImageConfig, ImageRef, Resources};
+use sublet_machine::{DiskImage, Driver, ImageConfig, ImageRef, Resources};
 use sublet_store::Store;
 use sublet_wire::guest::{Configure, Workload};
 use sublet_wire::host::MachineRequest;
@@ -88,10 +88,6 @@ pub(crate) fn request(name: &str, workload: Workload) -> MachineRequest {
 
 pub(crate) fn task(name: &str, argv: &[&str]) -> MachineRequest {
     request(name, Workload::Task { argv: argv.iter().map(|&word| word.to_owned()).collect(), cwd: "/".into() })
-}
-
-pub(crate) fn on(driver: DriverKind, request: MachineRequest) -> MachineRequest {
-    MachineRequest { driver: Some(driver), ..request }
 }
 
 /// Waits for something to happen.
