@@ -1,6 +1,7 @@
 # Sublet: what a person types. `make help` lists it; everything else is in tools/ and `cargo xtask`.
 #
 # Variables: YES=1 installs missing packages without asking · SETUP=skip never installs anything
+#            FORCE=1 builds images again, with whatever versions of packages there are now
 #            PROFILE=release builds optimised · SUBLET_CACHE=DIR keeps images, kernel and tools elsewhere
 
 SHELL := /bin/bash
@@ -21,6 +22,7 @@ deny := $(cache)/tools/cargo-deny-$(deny_version)/bin/cargo-deny
 
 # What tests and the demo run. Everything else finds the rest from here.
 export SUBLET_BIN := $(built)/sublet
+export SUBLET_GUEST_INIT := $(cache)/images/kernel/init
 
 .PHONY: help
 help: ## List what there is to make
@@ -44,7 +46,7 @@ build: packages npm ## Build everything; the binary is bin/sublet
 
 .PHONY: images
 images: build ## Build what is missing of the images, the kernel and the initrd into the cache
-	@$(xtask) images
+	@$(xtask) images $(if $(FORCE),--force)
 	@$(xtask) guest
 
 .PHONY: images-twice

@@ -142,3 +142,39 @@ fn progress<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     bar.finish_and_clear();
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_in_the_repository_can_be_read() {
+        let recipes = recipes(&crate::repository().join("images"), &[]).unwrap();
+        let names: Vec<_> = recipes.iter().map(Recipe::name).collect();
+        assert_eq!(names, ["cowsay", "debian-12", "kernel"]);
+    }
+
+    #[test]
+    fn an_unknown_recipe_is_an_error_that_says_which_there_are() {
+        let error = recipes(&crate::repository().join("images"), &["debian-13".into()]).unwrap_err().to_string();
+        assert!(error.contains("debian-13") && error.contains("debian-12"), "{error}");
+    }
+
+    #[test]
+    fn any_change_to_a_recipe_changes_its_fingerprint() {
+        let folder = tempfile::tempdir().unwrap();
+        let fingerprint = || Recipe::read(folder.path()).unwrap().fingerprint().unwrap();
+        let recipe = |text: &str| fs::write(folder.path().join("recipe.toml"), text).unwrap();
+        let text = "suite = \"bookworm\"\nvariant = \"extract\"\npackages = [\"hello\"]\n";
+        recipe(text);
+        let first = fingerprint();
+        assert_eq!(fingerprint(), first);
+        fs::create_dir(folder.path().join("rootfs")).unwrap();
+        fs::write(folder.path().join("rootfs/x"), "1").unwrap();
+        let second = fingerprint();
+        fs::write(folder.path().join("rootfs/x"), "2").unwrap();
+        assert!(first != second && second != fingerprint());
+        recipe(&format!("{text}typo = 1\n"));
+        assert!(Recipe::read(folder.path()).is_err());
+    }
+}
