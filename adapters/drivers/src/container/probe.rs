@@ -19,6 +19,9 @@ use crate::{files, guest};
 /// How long the probe's guest may take to report, and to stop.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// An empty folder as erofs: `mkfs.erofs -T0 --all-root -U 00000000-0000-0000-0000-000000000000 empty.erofs FOLDER`.
+const EMPTY: &[u8] = include_bytes!("empty.erofs");
+
 fn unusable(reason: impl Into<String>, remedy: &str) -> Unusable {
     Unusable { reason: reason.into(), remedy: remedy.to_owned() }
 }
@@ -31,7 +34,7 @@ pub(super) fn probe(config: &ContainerConfig) -> Result<Capabilities, Unusable> 
             "run the host as root, or use qemu",
         ));
     }
-    for (tool, package) in [("mount", "mount"), ("mkfs.ext4", "e2fsprogs"), ("mkfs.erofs", "erofs-utils")] {
+    for (tool, package) in [("mount", "mount"), ("mkfs.ext4", "e2fsprogs")] {
         let found =
             Command::new(tool).arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if found.is_err() {
@@ -67,21 +70,13 @@ fn boot(config: &ContainerConfig) -> Result<(), Box<dyn std::error::Error>> {
     let id: MachineId = "probe".parse()?;
     driver.delete(&id)?;
     let rootfs = root.join("empty.erofs");
-    make_empty_image(&root, &rootfs)?;
+    fs::write(&rootfs, EMPTY)?;
     let resources = Resources { vcpus: Vcpus(1), memory: MiB(64), disk: GiB(1), pids: 32 };
     let image = DiskImage { digest: Digest([0; 32]), rootfs, config: ImageConfig::default() };
     let ran = run(&driver, &MachineSpec { id: id.clone(), resources, image });
     driver.delete(&id)?;
     files::remove_folder(&root)?;
     ran
-}
-
-fn make_empty_image(root: &Path, at: &Path) -> io::Result<()> {
-    let empty = root.join("empty");
-    files::private_folder(&empty)?;
-    let output = Command::new("mkfs.erofs").arg("-T0").arg(at).arg(&empty).stdin(Stdio::null()).output()?;
-    fs::remove_dir(&empty)?;
-    if output.status.success() { Ok(()) } else { Err(io::Error::other(crate::helper::last_words(&output.stderr))) }
 }
 
 fn run(driver: &ContainerDriver, spec: &MachineSpec) -> Result<(), Box<dyn std::error::Error>> {

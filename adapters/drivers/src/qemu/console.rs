@@ -62,7 +62,8 @@ mod tests {
         keep(&mut &text[..], &path)?;
         keep(&mut &b", and after a restart"[..], &path)?;
         assert!(fs::read(&path)?.ends_with(b"the end, and after a restart"));
-        let kept: u64 = fs::read_dir(folder.path())?.map(|entry| Ok(entry?.metadata()?.len())).sum::<io::Result<u64>>()?;
+        let kept: u64 =
+            fs::read_dir(folder.path())?.map(|entry| Ok(entry?.metadata()?.len())).sum::<io::Result<u64>>()?;
         assert!(kept <= 2 * MOST, "{kept} bytes are kept");
         Ok(())
     }

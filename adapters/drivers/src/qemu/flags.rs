@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use sublet_base::{MiB, Vcpus};
 use sublet_wire::guest::PORT_NAME;
 
@@ -19,7 +20,7 @@ pub(super) const DISK: &str = "disk.img";
 pub(super) const TRANSLATED_MIB: u32 = 128;
 
 /// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Engine {
     /// The processor itself.
     Kvm,
@@ -76,7 +77,10 @@ pub(super) fn devices(rootfs: &Path) -> Vec<String> {
     add("-drive", format!("if=none,id=rootfs,format=raw,readonly=on,file={}", option(rootfs)));
     add("-device", "virtio-blk-device,drive=rootfs,serial=rootfs".into());
     // A full host must not stop the guest for ever: it gets the error.
-    add("-drive", format!("if=none,id=data,format=raw,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report,file={DISK}"));
+    add(
+        "-drive",
+        format!("if=none,id=data,format=raw,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report,file={DISK}"),
+    );
     add("-device", "virtio-blk-device,drive=data,serial=data".into());
     add("-device", "virtio-serial-device".into());
     add("-chardev", format!("socket,id=guest,path={CHANNEL},server=on,wait=off"));
@@ -89,15 +93,14 @@ pub(super) fn network(descriptor: i32) -> [String; 4] {
     ["-netdev".into(), format!("tap,id=net,fd={descriptor}"), "-device".into(), "virtio-net-device,netdev=net".into()]
 }
 
-/// What the process gives up once its files are open. As root it also becomes a user that owns nothing.
+/// What the process gives up once its files are open. As root it also becomes a user that owns nothing, for which it
+/// must be allowed to change users until then; that it cannot start programs makes up for it.
 pub(super) fn confinement(user: Option<u32>) -> Vec<String> {
-    let privileges = if user.is_some() { "children" } else { "deny" };
-    let sandbox = format!("on,obsolete=deny,elevateprivileges={privileges},spawn=deny,resourcecontrol=deny");
-    let mut args = vec!["-sandbox".to_owned(), sandbox];
-    if let Some(user) = user {
-        args.extend(["-runas".to_owned(), format!("{user}:{user}")]);
+    let sandbox = "on,obsolete=deny,spawn=deny,resourcecontrol=deny";
+    match user {
+        None => vec!["-sandbox".into(), format!("{sandbox},elevateprivileges=deny")],
+        Some(user) => vec!["-sandbox".into(), sandbox.into(), "-runas".into(), format!("{user}:{user}")],
     }
-    args
 }
 
 /// A path as the value of a flag of its own.

@@ -99,7 +99,7 @@ impl QemuDriver {
 
     fn found(&self) -> Result<Found, Unusable> {
         let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
-        probed.get_or_insert_with(|| probe::probe(&self.config, &self.groups())).clone()
+        probed.get_or_insert_with(|| probe::remembered(&self.config, &self.groups())).clone()
     }
 
     fn folder(&self, id: &MachineId) -> PathBuf {

@@ -56,7 +56,9 @@ impl Monitor {
         let status = self.ask(&qmp::query_status {})?.status;
         Ok(match status {
             RunState::running => Processors::Run,
-            RunState::internal_error | RunState::guest_panicked | RunState::io_error | RunState::watchdog => Processors::Broken,
+            RunState::internal_error | RunState::guest_panicked | RunState::io_error | RunState::watchdog => {
+                Processors::Broken
+            }
             _ => Processors::Halted,
         })
     }

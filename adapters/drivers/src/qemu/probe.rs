@@ -1,14 +1,19 @@
 //! The boot probe: boots the real kernel and initrd, which say so and turn the machine off. Nothing less is believed:
 //! a `/dev/kvm` that opens, makes machines and starts processors may still run no kernel.
+//!
+//! A probe that passed is remembered in `ROOT/probe.json` until the host reboots or something it depended on changes, so
+//! that a daemon that restarts finds its machines at once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 use sublet_base::{GiB, MiB, Vcpus};
 use sublet_machine::{Capabilities, Isolation, Resources, Unusable};
 use sublet_wire::guest::PROBE_MARKER;
@@ -25,8 +30,11 @@ const KVM_DEADLINE: Duration = Duration::from_secs(10);
 /// How long it may take emulated, on a host that is busy with other things.
 const TCG_DEADLINE: Duration = Duration::from_secs(120);
 
+/// Where it is remembered.
+const REMEMBERED: &str = "probe.json";
+
 /// What was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Found {
     pub(super) engine: Engine,
     pub(super) capabilities: Capabilities,
@@ -36,8 +44,51 @@ fn unusable(reason: impl Into<String>, remedy: impl Into<String>) -> Unusable {
     Unusable { reason: reason.into(), remedy: remedy.into() }
 }
 
+/// What a result holds for.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Circumstances {
+    boot: String,
+    user: u32,
+    /// Path, inode, length and time of change of every file that matters; absent ones by path alone.
+    files: Vec<(PathBuf, Option<(u64, u64, i64, u32)>)>,
+}
+
+impl Circumstances {
+    fn of(config: &QemuConfig) -> io::Result<Self> {
+        let about = |path: &Path| {
+            let about = fs::metadata(path).ok();
+            (path.to_owned(), about.map(|m| (m.ino(), m.len(), m.ctime(), m.mode())))
+        };
+        let paths =
+            [config.qemu.as_path(), &config.kernel, &config.initrd, Path::new("/dev/kvm"), Path::new("/dev/net/tun")];
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        Ok(Self { boot, user: geteuid().as_raw(), files: paths.into_iter().map(about).collect() })
+    }
+}
+
+/// [`probe`], unless it is known what that would find.
+pub(super) fn remembered(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
+    let path = config.root.join(REMEMBERED);
+    let now = Circumstances::of(config).ok();
+    let known = files::read_if_any(&path).ok().flatten();
+    let known = known.and_then(|text| serde_json::from_slice::<(Circumstances, Found)>(&text).ok());
+    if let Some((then, found)) = known
+        && Some(&then) == now.as_ref()
+    {
+        return Ok(found);
+    }
+    let found = probe(config, group)?;
+    if let Some(now) = now
+        && let Ok(text) = serde_json::to_vec(&(now, &found))
+        && let Err(e) = files::replace(&path, &text)
+    {
+        tracing::warn!(path = %path.display(), error = %e, "cannot remember the boot probe");
+    }
+    Ok(found)
+}
+
 /// Finds out by trying: on the processor if there is a `/dev/kvm`, else emulated.
-pub(super) fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
+fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
     tools(config)?;
     let mut notes = Vec::new();
     if !geteuid().is_root() {
@@ -56,7 +107,10 @@ pub(super) fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable>
         }
     };
     let accelerated = engine == Engine::Kvm;
-    Ok(Found { engine, capabilities: Capabilities { isolation: Isolation::VirtualMachine, pause: true, accelerated, notes } })
+    Ok(Found {
+        engine,
+        capabilities: Capabilities { isolation: Isolation::VirtualMachine, pause: true, accelerated, notes },
+    })
 }
 
 fn emulated(config: &QemuConfig, group: &str) -> Result<Engine, Unusable> {
@@ -68,7 +122,9 @@ fn emulated(config: &QemuConfig, group: &str) -> Result<Engine, Unusable> {
         let text = e.to_string();
         let remedy = match () {
             () if text.contains(run::TAP) => "allow this user to open /dev/net/tun, or run the host as root",
-            () if text.contains(run::NAMESPACE) => "allow user namespaces (user.max_user_namespaces), or run the host as root",
+            () if text.contains(run::NAMESPACE) => {
+                "allow user namespaces (user.max_user_namespaces), or run the host as root"
+            }
             () => "check that qemu, kernel and initrd belong together",
         };
         unusable(format!("a test machine did not boot: {text}"), remedy)
@@ -78,7 +134,12 @@ fn emulated(config: &QemuConfig, group: &str) -> Result<Engine, Unusable> {
 
 fn tools(config: &QemuConfig) -> Result<(), Unusable> {
     let runs = |command: &mut Command| {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     };
     if !runs(Command::new(&config.qemu).arg("--version")) {
         return Err(unusable(format!("{} does not run", config.qemu.display()), "install the package qemu-system-x86"));

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, Flock, fcntl};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{getegid, geteuid, setsid};
 use serde::{Deserialize, Serialize};
@@ -112,9 +113,11 @@ pub(super) fn start(helper: &Helper, launch: &Launch, lock: &Flock<File>) -> io:
     let failed = !words.is_empty() || child.try_wait()?.is_some();
     collect(child)?;
     if failed {
-        return Err(io::Error::other(if words.is_empty() { said(&launch.folder) } else { last_words(&words) }));
+        let reason = if words.is_empty() { said(&launch.folder) } else { last_words(&words) };
+        return Err(io::Error::other(reason));
     }
-    let running = Running::load(&launch.folder)?.ok_or_else(|| io::Error::other("the helper left no trace of itself"))?;
+    let running =
+        Running::load(&launch.folder)?.ok_or_else(|| io::Error::other("the helper left no trace of itself"))?;
     let begun = Instant::now();
     loop {
         match Monitor::open(&launch.folder.join(MONITOR)) {
@@ -156,6 +159,7 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
     std::env::set_current_dir(&launch.folder).map_err(told("enter the machine's folder"))?;
     // Our standard input is the machine's lock. It stays open until exec: by then run.json is there for whoever is next.
     setsid().map_err(|e| format!("cannot begin a session: {e}"))?;
+    prctl::set_no_new_privs().map_err(|e| format!("cannot give up new privileges: {e}"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|e| format!("cannot forbid core dumps: {e}"))?;
     let (console, console_process) = open_console().map_err(told("start the console's reader"))?;
     if let Some(limits) = &launch.limits {
@@ -164,7 +168,10 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
     isolate().map_err(|e| format!("{NAMESPACE} ({e}); see user.max_user_namespaces, or run as root"))?;
     netns::raise_loopback().map_err(told("raise lo"))?;
     let tap = tap::make().map_err(|e| format!("{TAP} ({e}); allow this user to open /dev/net/tun, or run as root"))?;
-    let running = Running { qemu: Process::of(std::process::id().cast_signed()).map_err(told("look at itself"))?, console: console_process };
+    let running = Running {
+        qemu: Process::of(std::process::id().cast_signed()).map_err(told("look at itself"))?,
+        console: console_process,
+    };
     let text = serde_json::to_vec(&running).map_err(|e| e.to_string())?;
     files::replace(&launch.folder.join(RUNNING), &text).map_err(told("leave a trace of itself"))?;
     fcntl(&tap, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| format!("cannot hand over the tap: {e}"))?;
@@ -185,7 +192,8 @@ fn open_console() -> io::Result<(OwnedFd, Process)> {
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new("/proc/self/exe");
     command.args([WORD, CONSOLE, CONSOLE_FILE]).env_clear();
-    let child = command.stdin(Stdio::from(OwnedFd::from(reader))).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let child =
+        command.stdin(Stdio::from(OwnedFd::from(reader))).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     Ok((OwnedFd::from(writer), Process::of(child.id().cast_signed())?))
 }
 

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse::<usize>().expect("a number");
     match words[..] {
-        ["echo-port", port] => echo(&format!("127.0.0.1:{port}")),
+        ["echo-port", port] => echo(&format!("0.0.0.0:{port}")),
         ["eat-memory", mib] => eat_memory(mib),
         ["eat", mib] => drop(std::hint::black_box(vec![1u8; number(mib) << 20])),
         ["fork", count] => fork(number(count)),
