@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256, JobId, Seconds};
-use sublet_market::{Kind, WorkloadDocument};
+use sublet_market::{Class, Kind, WorkloadDocument};
 
 use crate::commands::market::price_of_hour;
 use crate::home::Home;
@@ -70,7 +70,9 @@ impl Args {
         let module = modules::find(&self.module)?;
         let given = inputs(&self.inputs)?;
         let digest = modules::image_digest(&module.image.name, module.image.digest)?;
-        let job = module.render(&given, digest)?;
+        let mut job = module.render(&given, digest)?;
+        // Class exact means that somebody can judge; there are no mediators yet, so the job says what it gets.
+        job.class = Class::None;
         let (document, workload) = job.seal()?;
         let wallet = self.who.wallet(home)?;
         let session = Session::reader(home, output).await?;
