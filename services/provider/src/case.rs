@@ -10,6 +10,8 @@ use sublet_wire::host::TaskResult;
 use sublet_wire::link::Agreement;
 use thiserror::Error;
 
+use crate::verdict::Verdict;
+
 /// Kind of the journal entries that hold cases.
 pub(crate) const KIND: &str = "agreement";
 
@@ -91,6 +93,8 @@ pub enum Note {
     Removed,
     /// The task's result is stored on the host.
     Finished(Finished),
+    /// It ended by the renter's doing, without a result of the host's.
+    Judged(Verdict, UnixTime),
     /// The renter's signed acceptance; `None` if the contract did not want it.
     Accepted(Option<Box<SignedAcceptance>>),
     /// The whole result was sent to the renter.
@@ -113,7 +117,7 @@ impl Note {
             Self::Creating => ("machine", StepState::Intended),
             Self::Removed => ("machine", StepState::Undone),
             Self::Starting(_) => ("start", StepState::Intended),
-            Self::Finished(_) => ("result", StepState::Done),
+            Self::Finished(_) | Self::Judged(..) => ("result", StepState::Done),
             Self::Accepted(Some(_)) => ("acceptance", StepState::Done),
             Self::Accepted(None) => ("acceptance", StepState::Undone),
             Self::Fetched => ("fetched", StepState::Done),
@@ -142,6 +146,8 @@ pub struct Case {
     pub started_at: Option<UnixTime>,
     /// The task's result.
     pub finished: Option<Finished>,
+    /// Set if that result is the agent's own.
+    pub verdict: Option<Verdict>,
     /// The renter's acceptance.
     pub acceptance: Option<SignedAcceptance>,
     /// The renter has the result.
@@ -177,6 +183,7 @@ impl Case {
             starts: 0,
             started_at: None,
             finished: None,
+            verdict: None,
             acceptance: None,
             fetched: false,
             failed: None,
@@ -214,9 +221,15 @@ impl Case {
             }
             Note::Removed => {
                 self.may_exist = false;
-                (self.starts, self.started_at, self.finished, self.missing_since) = (0, None, None, None);
+                (self.starts, self.started_at, self.missing_since) = (0, None, None);
+                // What the host had is lost with it; the agent's own verdict is not.
+                self.finished = self.finished.filter(|_| self.verdict.is_some());
             }
             Note::Finished(finished) => self.finished = Some(*finished),
+            Note::Judged(verdict, at) => {
+                self.finished = Some(Finished { result: verdict.result(), at: *at });
+                self.verdict = Some(verdict.clone());
+            }
             Note::Accepted(acceptance) => self.acceptance = acceptance.as_deref().cloned(),
             Note::Fetched => self.fetched = true,
             Note::Failed(reason) => self.failed = Some(reason.clone()),

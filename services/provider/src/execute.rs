@@ -76,6 +76,7 @@ fn tell(id: Agreement, note: &Note) {
         Note::RanOut(Some(_)) => tracing::info!(agreement = %id, "the rent is used up; the machine is stopped"),
         Note::RanOut(None) => tracing::info!(agreement = %id, "topped up"),
         Note::Missing(Some(_)) => tracing::warn!(agreement = %id, "the host does not have the machine"),
+        Note::Judged(verdict, _) => tracing::info!(agreement = %id, reason = verdict.reason, "ended without a result"),
         Note::Finished(f) => tracing::info!(agreement = %id, exit_code = f.result.exit_code, "finished"),
         Note::Handed(_)
         | Note::Creating

@@ -20,6 +20,7 @@ mod peer;
 mod ports;
 mod publish;
 mod state;
+pub mod verdict;
 mod wiring;
 
 pub use agent::{ProviderError, run};

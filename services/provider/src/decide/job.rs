@@ -10,11 +10,12 @@
 use sublet_base::{Seconds, UnixTime};
 use sublet_chain::{JobEnd, JobRecord, JobState};
 use sublet_machine::{Guest, Phase};
-use sublet_market::JobDocument;
+use sublet_market::{Class, JobDocument};
 use sublet_wire::host::MachineView;
 
 use super::{Action, OnHost, Policy, Send, delay, nearly, reject, wind_up};
 use crate::case::{Case, Finished, Note};
+use crate::verdict::Verdict;
 
 pub(super) fn decide(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     match job.state {
@@ -74,14 +75,20 @@ fn work(
     if let Some(result) = machine.result {
         return Some(Action::Note(Note::Finished(Finished { result, at: now })));
     }
-    let overdue = case.started_at.is_some_and(|at| now > at.plus(timeout_of(document)));
+    let timeout = timeout_of(document);
+    let ran = case.started_at.map_or(0, |at| now.since(at));
+    let overdue = ran > u64::from(timeout.0);
+    let used = Seconds(u32::try_from(ran).unwrap_or(u32::MAX)).min(timeout);
     match (&machine.phase, &machine.guest) {
-        (Phase::Failed(reason), _) | (_, Guest::GaveUp { reason }) => {
+        (Phase::Failed(reason), _) => {
             let hopeless = case.creations >= policy.creations || again(case, job, document, now, policy).is_some();
             Some(if hopeless { failed(reason) } else { Action::Delete })
         }
-        (Phase::Stopped, _) if overdue => Some(failed("it ran longer than its timeout and was stopped")),
-        (Phase::Stopped, _) if case.starts >= policy.starts => Some(failed("the machine stopped too often")),
+        (_, Guest::GaveUp { reason }) => Some(judge(case, Verdict::gave_up(reason, used), now)),
+        (Phase::Stopped, _) if overdue => Some(judge(case, Verdict::timeout(timeout), now)),
+        (Phase::Stopped, _) if case.starts >= policy.starts => {
+            Some(judge(case, Verdict::gave_up("its machine kept stopping without a result", used), now))
+        }
         (Phase::Stopped, _) => Some(Action::Start),
         (Phase::Running | Phase::Paused, _) if overdue => Some(Action::Stop),
         (
@@ -111,6 +118,9 @@ fn hand_in(
     if let Some(acceptance) = &case.acceptance {
         return Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone()))));
     }
+    if case.verdict.is_some() {
+        return declare(job, finished, now, policy);
+    }
     // Never declare a result that cannot be handed over: if the host lost it, run the job again.
     match (host, case.missing_since) {
         (OnHost::Absent, None) => return Some(Action::Note(Note::Missing(Some(now)))),
@@ -119,9 +129,14 @@ fn hand_in(
         (OnHost::Absent, Some(_)) => return None,
         (OnHost::Silent, _) | (OnHost::Here(_), None) => {}
     }
+    declare(job, finished, now, policy)
+}
+
+/// Puts the result on chain once the renter had time to accept it, or time is short.
+fn declare(job: &JobRecord, finished: &Finished, now: UnixTime, policy: &Policy) -> Option<Action> {
     let waited = now >= finished.at.plus(policy.acceptance_wait);
     let last_moment = now >= nearly(job.run_by, job.opened_at, policy);
-    let TaskUse { result, used } = TaskUse::of(finished);
+    let (result, used) = (finished.result.hash, finished.result.seconds);
     (waited || last_moment).then_some(Action::Send(Send::SubmitJob { result, used }))
 }
 
@@ -144,14 +159,11 @@ fn ended(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: 
     }
 }
 
-struct TaskUse {
-    result: sublet_base::B256,
-    used: Seconds,
-}
-
-impl TaskUse {
-    fn of(finished: &Finished) -> Self {
-        Self { result: finished.result.hash, used: finished.result.seconds }
+/// Ends a job that has no result by its renter's doing. A result that others may run again and compare is never made up.
+fn judge(case: &Case, verdict: Verdict, now: UnixTime) -> Action {
+    match case.opened.class {
+        Class::None => Action::Note(Note::Judged(verdict, now)),
+        Class::Exact => failed(&verdict.reason),
     }
 }
 

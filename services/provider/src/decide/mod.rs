@@ -41,7 +41,7 @@ pub struct Policy {
     pub retention: Seconds,
     /// Machines made for one job at most.
     pub creations: u32,
-    /// Starts of one job's machine at most.
+    /// Starts of one job's machine at most: one that keeps stopping does so by its task.
     pub starts: u32,
 }
 
@@ -56,7 +56,7 @@ impl Default for Policy {
             acceptance_wait: Seconds(45),
             retention: Seconds(600),
             creations: 3,
-            starts: 20,
+            starts: 6,
         }
     }
 }

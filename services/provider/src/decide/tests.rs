@@ -405,6 +405,7 @@ enum Story {
     HandOver,
     GuestSucceeds,
     GuestDies,
+    GuestGivesUp,
     MachineLost,
     MachineFails,
     HostToggles,
@@ -423,6 +424,7 @@ fn stories() -> impl Strategy<Value = Vec<Story>> {
         2 => Just(Story::HandOver),
         3 => Just(Story::GuestSucceeds),
         1 => Just(Story::GuestDies),
+        1 => Just(Story::GuestGivesUp),
         1 => Just(Story::MachineLost),
         1 => Just(Story::MachineFails),
         1 => Just(Story::HostToggles),
@@ -447,6 +449,11 @@ fn live(world: &mut World, story: Story) {
         }
         Story::GuestSucceeds => world.guest_succeeds(),
         Story::GuestDies => world.set_phase(Phase::Stopped),
+        Story::GuestGivesUp => {
+            if let Some(machine) = world.machine.as_mut().filter(|m| m.phase == Phase::Running) {
+                machine.guest = Guest::GaveUp { reason: "no such program".into() };
+            }
+        }
         Story::MachineLost => world.machine = None,
         Story::MachineFails => world.set_phase(Phase::Failed("broken".into())),
         Story::HostToggles => world.host_up = !world.host_up,
@@ -574,6 +581,33 @@ fn an_accepted_job_is_settled_at_once_and_a_silent_renter_pays_later() {
         world.run_out();
         assert_eq!((world.earned, world.slashed), (30, 0));
     }
+}
+
+/// A renter whose job never ends, dies or cannot start gains nothing: the provider is paid for the time it ran.
+#[test]
+fn a_job_that_fails_by_its_renters_doing_is_paid() {
+    let run = |ending: Story, wait: u64| {
+        let mut world = job_world();
+        live(&mut world, Story::HandOver);
+        world.settle_down();
+        world.pass_time(wait);
+        live(&mut world, ending);
+        world.settle_down();
+        let verdict = world.case().verdict.expect("the agent judged it");
+        world.run_out();
+        assert_eq!((world.slashed, world.finished), (0, true), "{ending:?}");
+        (verdict.exit_code, world.earned)
+    };
+    assert_eq!(run(Story::Beat, 61), (124, 600), "the whole timeout");
+    assert_eq!(run(Story::GuestGivesUp, 20), (125, 200));
+    let mut world = job_world();
+    live(&mut world, Story::HandOver);
+    for _ in 0..6 {
+        world.settle_down();
+        live(&mut world, Story::GuestDies);
+    }
+    world.settle_down();
+    assert_eq!(world.case().verdict.map(|v| v.exit_code), Some(125));
 }
 
 #[test]
