@@ -12,7 +12,8 @@ use thiserror::Error;
 use crate::bindings::{Sublet, SubletToken};
 use crate::evm::SendAs;
 use crate::node::{Node, ReadError};
-use crate::sender::{Payload, Sender, SubmitError, TxKey};
+use crate::sender::{Payload, Sender};
+use crate::submit::{SubmitError, TxKey};
 
 /// Where the contracts are on one chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

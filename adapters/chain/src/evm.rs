@@ -19,7 +19,8 @@ use crate::event::{Event, Located};
 use crate::ledger::{Depth, Landed, Ledger, Rules};
 use crate::node::{BlockRef, Head, Node, ReadError, nonsense};
 use crate::refusal::Refusal;
-use crate::sender::{Payload, Sender, SenderOptions, SubmitError, TxKey};
+use crate::sender::{Payload, Sender};
+use crate::submit::{SenderOptions, SubmitError, TxKey};
 use crate::tx_journal::TxJournal;
 use crate::wallet::Wallet;
 

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::evm::{EvmLedger, EvmOptions, SendAs};
 use crate::ledger::{Landed, Ledger};
 use crate::node::ReadError;
-use crate::sender::{SubmitError, TxKey};
+use crate::submit::{SubmitError, TxKey};
 use crate::wallet::{InvalidKey, Wallet};
 
 /// The first account of every anvil: its key is public knowledge and its coins are worth nothing.

@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::event::{Event, Located};
 use crate::node::{BlockRef, Head, ReadError};
 use crate::refusal::Refusal;
-use crate::sender::{SubmitError, TxKey};
+use crate::submit::{SubmitError, TxKey};
 
 /// A transaction that was mined and went through.
 #[derive(Clone, Debug, PartialEq, Eq)]

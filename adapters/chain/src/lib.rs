@@ -22,6 +22,7 @@ mod ledger;
 mod node;
 mod refusal;
 mod sender;
+mod submit;
 mod tx_journal;
 mod wallet;
 
@@ -37,6 +38,6 @@ pub use keystore::{Cost, KeyInfo, Keystore, KeystoreError, Passphrase};
 pub use ledger::{Depth, Landed, Ledger, Rules};
 pub use node::{BlockRef, Head, ReadError};
 pub use refusal::Refusal;
-pub use sender::{SenderOptions, SubmitError, TxKey};
+pub use submit::{SenderOptions, SubmitError, TxKey};
 pub use tx_journal::{Attempt, DirTxJournal, Outcome, TxId, TxJournal, TxJournalError, TxRecord};
 pub use wallet::{InvalidKey, SignError, Wallet};

@@ -5,6 +5,8 @@ use alloy::sol_types::{Panic, Revert, SolError, SolInterface};
 use sublet_base::{Address, Amount, B256, Seconds, U256, UnixTime};
 use sublet_market::{Class, Kind};
 use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::agreement::{JobState, LeaseState};
 use crate::bindings::Sublet::SubletErrors as E;
@@ -36,11 +38,11 @@ pub enum Refusal {
     ProviderInfoTooLong { length: u64, max: u64 },
     #[error("the provider {provider} takes no new agreements now")]
     ProviderOffline { provider: Address },
-    #[error("the provider {provider} has not been heard of since {last_beat}")]
+    #[error("the provider {provider} has not been heard of since {}", clock(last_beat))]
     ProviderStale { provider: Address, last_beat: UnixTime },
     #[error("the offer {offer} is not signed by {provider} for this chain and contract")]
     OfferBadSignature { provider: Address, offer: B256 },
-    #[error("the offer {offer} was valid until {valid_until}")]
+    #[error("the offer {offer} was valid until {}", clock(valid_until))]
     OfferExpired { offer: B256, valid_until: UnixTime },
     #[error("the offer {offer} was cancelled by its provider")]
     OfferCancelled { offer: B256 },
@@ -54,7 +56,7 @@ pub enum Refusal {
     OfferZeroPledge,
     #[error("the order {order} is not signed by {renter} for this chain and contract")]
     OrderBadSignature { renter: Address, order: B256 },
-    #[error("the order {order} was valid until {valid_until}")]
+    #[error("the order {order} was valid until {}", clock(valid_until))]
     OrderExpired { order: B256, valid_until: UnixTime },
     #[error("the order's number {nonce} of {renter} is already filled or cancelled")]
     OrderNonceUsed { renter: Address, nonce: U256 },
@@ -84,15 +86,15 @@ pub enum Refusal {
     AcceptanceBadSignature { renter: Address, job: u64 },
     #[error("agreement {id} does not allow this to {caller}")]
     OtherParty { id: u64, caller: Address },
-    #[error("too late for agreement {id}: the deadline was {deadline}")]
+    #[error("too late for agreement {id}: the deadline was {}", clock(deadline))]
     TooLate { id: u64, deadline: UnixTime },
-    #[error("too early for agreement {id}: not before {not_before}")]
+    #[error("too early for agreement {id}: not before {}", clock(not_before))]
     TooEarly { id: u64, not_before: UnixTime },
     #[error("lease {id} is {state}")]
     LeaseWrongState { id: u64, state: LeaseState },
     #[error("lease {id} would last {duration} s in total; its offer allows {max}")]
     LeaseTooLong { id: u64, duration: u64, max: Seconds },
-    #[error("notice of lease {id} was given at {notice_at}")]
+    #[error("notice of lease {id} was given at {}", clock(notice_at))]
     LeaseNoticeAlreadyGiven { id: u64, notice_at: UnixTime },
     #[error("a top-up of no seconds")]
     LeaseZeroSeconds,
@@ -123,6 +125,12 @@ pub enum Refusal {
     /// An error this version does not know.
     #[error("the contract refuses with {}", if data.is_empty() { "no reason".to_owned() } else { format!("an unknown reason ({data})") })]
     Unknown { data: Bytes },
+}
+
+/// A time people can read.
+fn clock(time: &UnixTime) -> String {
+    let read = i64::try_from(time.0).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    read.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| time.to_string())
 }
 
 impl Refusal {
@@ -253,5 +261,32 @@ impl Refusal {
             },
             _ => Self::unknown(data),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::Sublet as s;
+
+    #[test]
+    fn sentences_have_the_numbers_and_times_that_decided() {
+        let late = s::AgreementTooLate { id: 7, deadline: U256::from(1_795_000_000u64) }.abi_encode();
+        let sentence = Refusal::from_revert(&late).to_string();
+        assert_eq!(sentence, "too late for agreement 7: the deadline was 2026-11-18T11:06:40Z");
+        let small =
+            s::MatchTooSmall { what: word("vcpus"), offered: U256::from(1), ordered: U256::from(4) }.abi_encode();
+        assert_eq!(Refusal::from_revert(&small).to_string(), "the offer has 1 of vcpus; the order wants at least 4");
+        let said = Revert { reason: "no".to_owned() }.abi_encode();
+        assert_eq!(Refusal::from_revert(&said), Refusal::Said("no".to_owned()));
+        assert_eq!(Refusal::from_revert(&[]).to_string(), "the contract refuses with no reason");
+        let wrong = s::LeaseWrongState { id: 7, state: 250 }.abi_encode();
+        assert!(matches!(Refusal::from_revert(&wrong), Refusal::Unknown { .. }), "a state this version does not know");
+    }
+
+    fn word(text: &str) -> B256 {
+        let mut bytes = [0; 32];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        B256::from(bytes)
     }
 }

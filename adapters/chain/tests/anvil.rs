@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use common::{Net, Outcome, anvil, eventually};
 use sublet_base::Amount;
 use sublet_chain::{
-    AnvilError, AnvilOptions, AnvilStatus, DeployOptions, Deployment, DirTxJournal, EvmLedger, Faucet, Ledger,
-    LocalAnvil, ReadError, SendAs, ensure_deployed,
+    AnvilError, AnvilOptions, AnvilStatus, DeployOptions, Deployment, DirTxJournal, EvmLedger, EvmOptions, Faucet,
+    Ledger, LocalAnvil, ReadError, SendAs, ensure_deployed,
 };
 use tempfile::TempDir;
 
@@ -118,8 +118,7 @@ async fn contracts_are_deployed_once_for_each_chain() -> Outcome {
     let first = ensure_deployed(chain.url(), account("tx")?, &options, &record).await?;
     assert_eq!(ensure_deployed(chain.url(), account("tx")?, &options, &record).await?, first);
     assert_eq!(Deployment::load(&record)?, Some(first.clone()));
-    let nowhere =
-        sublet_chain::EvmOptions { url: chain.url().to_owned(), contract: sublet_base::Address::repeat_byte(9) };
+    let nowhere = EvmOptions { url: chain.url().to_owned(), contract: sublet_base::Address::repeat_byte(9) };
     assert!(matches!(EvmLedger::connect(&nowhere, None).await, Err(ReadError::NoContract { .. })));
     chain.stop().await;
 
@@ -130,9 +129,14 @@ async fn contracts_are_deployed_once_for_each_chain() -> Outcome {
     let chain = LocalAnvil::start(&anvil(&other)).await?;
     let second = ensure_deployed(chain.url(), account("tx")?, &options, &record).await?;
     assert_ne!(second.genesis, first.genesis, "a chain that started over is another chain");
-    let ledger =
-        EvmLedger::connect(&sublet_chain::EvmOptions { url: chain.url().to_owned(), contract: second.contract }, None)
-            .await?;
+    let (options, port) = (EvmOptions { url: chain.url().to_owned(), contract: second.contract }, chain.port());
+    chain.stop().await;
+    let (heard, mut failures) = tokio::sync::mpsc::unbounded_channel();
+    let waiting = async move { EvmLedger::connect_when_up(&options, None, |e| drop(heard.send(e.to_string()))).await };
+    let waiting = tokio::spawn(waiting);
+    assert!(failures.recv().await.is_some_and(|e| e.contains("the chain does not answer")));
+    let chain = LocalAnvil::start(&AnvilOptions { port, ..anvil(&other) }).await?;
+    let ledger = waiting.await??;
     assert_eq!(ledger.token(), second.token);
     chain.stop().await;
     Ok(())

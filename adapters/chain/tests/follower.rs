@@ -59,6 +59,8 @@ async fn resumes_after_its_cursor_and_repeats_what_was_not_committed() -> Outcom
     let mut first = Follower::new(ledger.clone(), None, FollowOptions { span: 1, ..options(&net) });
     assert_eq!(collect(&mut first, 1).await?, [Amount::tokens(1)]);
     let cursor = first.cursor();
+    let first_block = ledger.events(0, u64::from(u32::MAX)).await?;
+    assert!(first_block.iter().all(|event| event.time.is_some()), "events without a time");
     let uncommitted = loop {
         let batch = next(&mut first).await?;
         if deposits(&batch).is_empty() {
