@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::de::IgnoredAny;
-use sublet_daemon::{create_private_dir, write_private};
+use sublet_daemon::create_private_dir;
 
 use super::AnvilError;
 
@@ -62,16 +62,24 @@ impl State {
         if stamp.is_none() || stamp == self.copied {
             return;
         }
-        let Ok(bytes) = std::fs::read(self.file()) else {
-            return;
-        };
-        if serde_json::from_slice::<IgnoredAny>(&bytes).is_err() {
-            return;
-        }
-        match write_private(&self.copy(), &bytes) {
-            Ok(()) => self.copied = stamp,
+        match self.copy_if_whole() {
+            Ok(true) => self.copied = stamp,
+            Ok(false) => {}
             Err(error) => tracing::warn!(error = %error, "cannot keep a copy of the chain's state"),
         }
+    }
+
+    /// Checks the copy rather than the file, which may change under our eyes, and never holds it in memory: it can be large.
+    fn copy_if_whole(&self) -> std::io::Result<bool> {
+        let fresh = self.folder.join("chain.good.json.new");
+        std::fs::copy(self.file(), &fresh)?;
+        if !is_whole(&fresh) {
+            return Ok(false);
+        }
+        File::open(&fresh)?.sync_all()?;
+        std::fs::rename(&fresh, self.copy())?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(true)
     }
 }
 
