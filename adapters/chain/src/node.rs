@@ -192,7 +192,8 @@ impl Node {
         doing: &'static str,
     ) -> Result<C::Return, ReadError> {
         let request = TransactionRequest::default().with_to(to).with_input(call.abi_encode());
-        let data = self.provider.call(request).await.map_err(sort(doing))?;
+        // Said out loud, because left unsaid it means the pending block: transactions that may never be mined.
+        let data = self.provider.call(request).block(BlockId::latest()).await.map_err(sort(doing))?;
         C::abi_decode_returns(&data).map_err(|error| nonsense(doing, &error.to_string()))
     }
 

@@ -1,6 +1,7 @@
 //! What a command says: tables and sentences for people, JSON for programs, progress and colour only on a terminal.
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -72,16 +73,17 @@ pub(crate) fn table<const N: usize>(titles: [&str; N]) -> Table {
 /// A spinner on a terminal, one line a step elsewhere, nothing for programs.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
-    plain: bool,
+    /// The last line printed, where lines are.
+    plain: Option<Mutex<String>>,
 }
 
 impl Progress {
     fn new(what: String, json: bool) -> Self {
         if json {
-            return Self { bar: None, plain: false };
+            return Self { bar: None, plain: None };
         }
         if !std::io::stderr().is_terminal() {
-            let progress = Self { bar: None, plain: true };
+            let progress = Self { bar: None, plain: Some(Mutex::default()) };
             progress.step(what);
             return progress;
         }
@@ -90,18 +92,22 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self { bar: Some(bar), plain: false }
+        Self { bar: Some(bar), plain: None }
     }
 
     /// What is happening now.
     pub(crate) fn step(&self, what: impl Into<String>) {
         let what = what.into();
-        match &self.bar {
-            Some(bar) => bar.set_message(what),
-            None if self.plain => {
-                let _ = writeln!(std::io::stderr(), "… {what}");
+        match (&self.bar, &self.plain) {
+            (Some(bar), _) => bar.set_message(what),
+            (None, Some(last)) => {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if *last != what {
+                    let _ = writeln!(std::io::stderr(), "… {what}");
+                    *last = what;
+                }
             }
-            None => {}
+            (None, None) => {}
         }
     }
 
