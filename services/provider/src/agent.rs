@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use sublet_base::{Amount, MachineId, PeerKey, UnixTime};
 use sublet_chain::{Call, Head, ReadError, TxKey};
 use sublet_daemon::{Backoff, BoxError, CancellationToken, SuperviseError, Supervisor};
@@ -47,6 +48,7 @@ pub enum ProviderError {
 /// # Errors
 /// [`ProviderError`].
 pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), ProviderError> {
+    config.check().map_err(|e| ProviderError::Start(e.into()))?;
     let Ports { ledger, wallet, host, boards, store, link } = ports;
     let loaded = State::load(wallet.address(), ledger, host, store).await;
     let state = Arc::new(loaded.map_err(|e| ProviderError::Start(e.into()))?);
@@ -54,6 +56,7 @@ pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationTok
     tracing::info!(account = %state.me, agreements = known, "provider starts");
     let config = Arc::new(config);
     let mut tasks = Supervisor::new();
+    tasks.spawn("watch", |stop| watch(state.clone(), stop));
     tasks.spawn("follow", |stop| follow(state.clone(), config.from_block, stop));
     let worker = Worker::new(state.clone(), config.clone(), link.peer_key());
     tasks.spawn_with_grace("work", GOODBYE + DRAIN + TICK, |stop| worker.run(stop));
@@ -61,6 +64,22 @@ pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationTok
     let peers = Arc::new(Peers::new(state));
     tasks.spawn("link", |stop| async move { link.serve(peers, stop).await });
     Ok(tasks.run(shutdown).await?)
+}
+
+/// Wakes the loop when a machine changes, so that nobody waits for the next tick.
+async fn watch(state: Arc<State>, stop: CancellationToken) -> Result<(), BoxError> {
+    let watching = async {
+        loop {
+            if let Ok(mut changes) = state.host.changes().await {
+                while changes.next().await.is_some() {
+                    state.wake.notify_one();
+                }
+            }
+            // The loop itself says when the host is gone.
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    stop.run_until_cancelled(watching).await.unwrap_or(Ok(()))
 }
 
 /// What is worked on, one action at a time each.

@@ -1,11 +1,16 @@
 //! The `[provider]` section.
 
 use serde::{Deserialize, Serialize};
-use sublet_base::{Amount, Bps, Price, Seconds};
+use sublet_base::{Address, Amount, Bps, Price, Seconds, UnixTime};
 use sublet_machine::DriverKind;
-use sublet_market::{Kind, MediatorSetId, Resources};
+use sublet_market::{InvalidDocument, Kind, MediatorSetId, Resources};
+use thiserror::Error;
 
 use crate::decide::{AccountPolicy, Policy};
+use crate::offers::{self, Signing};
+
+/// The contract's limit for a provider's info, bytes.
+const MAX_INFO: usize = 512;
 
 /// How a provider rents out its host. Durations are seconds, money is token units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +135,54 @@ impl Default for ProviderConfig {
     }
 }
 
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadConfig {
+    /// Two offers have the same name.
+    #[error("two offers are called `{0}`")]
+    SameName(String),
+    /// Nobody could open it.
+    #[error("the offer `{name}` is refused: {why}")]
+    Offer {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: InvalidDocument,
+    },
+    /// What goes on chain is too long.
+    #[error("name and relay together take {0} bytes on chain; the most is {MAX_INFO}")]
+    InfoTooLong(usize),
+    /// Beats would come too late.
+    #[error("`beat_every` must be between 1 s and 300 s")]
+    Beat,
+}
+
 impl ProviderConfig {
+    /// Refuses what cannot work, before anything is done.
+    ///
+    /// # Errors
+    /// [`BadConfig`], the first reason found.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        if !(1..=300).contains(&self.beat_every.0) {
+            return Err(BadConfig::Beat);
+        }
+        let info = self.info().len();
+        if info > MAX_INFO {
+            return Err(BadConfig::InfoTooLong(info));
+        }
+        for (position, wanted) in self.offers.iter().enumerate() {
+            if self.offers[..position].iter().any(|o| o.name == wanted.name) {
+                return Err(BadConfig::SameName(wanted.name.clone()));
+            }
+            // Everything but who and when.
+            let sample =
+                Signing { provider: Address::repeat_byte(1), epoch: 0, now: UnixTime(0), validity: Seconds(1) };
+            let offer = offers::offer(wanted, wanted.capacity.unwrap_or(1), sample);
+            offer.check().map_err(|why| BadConfig::Offer { name: wanted.name.clone(), why })?;
+        }
+        Ok(())
+    }
+
     /// The habits decisions are made by.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
@@ -159,5 +211,31 @@ impl ProviderConfig {
             info.insert("relay".into(), relay.clone().into());
         }
         serde_json::Value::Object(info).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(offers: serde_json::Value) -> ProviderConfig {
+        serde_json::from_value(serde_json::json!({ "offers": offers })).expect("a configuration")
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_the_start() {
+        let offer = |name: &str, price: u32| {
+            serde_json::json!({ "name": name, "kind": "job", "price": price.to_string(),
+                "resources": { "vcpus": 1, "memory_mib": 64, "disk_gib": 1 } })
+        };
+        assert_eq!(config(serde_json::json!([offer("a", 1), offer("b", 1)])).check(), Ok(()));
+        let twice = config(serde_json::json!([offer("a", 1), offer("a", 2)]));
+        assert_eq!(twice.check(), Err(BadConfig::SameName("a".into())));
+        let free = config(serde_json::json!([offer("a", 0)])).check();
+        assert!(matches!(free, Err(BadConfig::Offer { .. })), "{free:?}");
+        let wordy = ProviderConfig { name: "x".repeat(600), ..config(serde_json::json!([])) };
+        assert!(matches!(wordy.check(), Err(BadConfig::InfoTooLong(_))));
+        let lazy = ProviderConfig { beat_every: Seconds(601), ..config(serde_json::json!([])) };
+        assert_eq!(lazy.check(), Err(BadConfig::Beat));
     }
 }

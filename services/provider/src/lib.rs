@@ -24,6 +24,6 @@ pub mod verdict;
 mod wiring;
 
 pub use agent::{ProviderError, run};
-pub use config::{OfferConfig, ProviderConfig};
+pub use config::{BadConfig, OfferConfig, ProviderConfig};
 pub use ports::{Host, OfferBoard, Ports, ServeLink};
 pub use wiring::OverLink;

@@ -78,7 +78,8 @@ pub(crate) fn step(config: &OfferConfig, capacity: u32, signing: Signing, signed
     Step::Replace { with: Box::new(wanted), cancel: counts.then_some(signed.hash) }
 }
 
-fn offer(config: &OfferConfig, capacity: u32, signing: Signing) -> Offer {
+/// The offer a configuration stands for.
+pub(crate) fn offer(config: &OfferConfig, capacity: u32, signing: Signing) -> Offer {
     Offer {
         provider: signing.provider,
         kind: config.kind,

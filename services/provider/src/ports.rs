@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use sublet_base::{MachineId, PeerKey, Seconds};
 use sublet_chain::{Ledger, Wallet};
 use sublet_client::{HostClient, HostError};
@@ -25,6 +26,8 @@ pub trait Host: Send + Sync {
     async fn report(&self) -> Result<HostReport, HostError>;
     /// Every machine.
     async fn list(&self) -> Result<Vec<MachineView>, HostError>;
+    /// An item whenever some machine may have changed. Ends when the host breaks off.
+    async fn changes(&self) -> Result<BoxStream<'static, ()>, HostError>;
     /// Prepares a machine.
     async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError>;
     /// Starts a stopped machine.
@@ -85,6 +88,11 @@ impl Host for HostClient {
 
     async fn list(&self) -> Result<Vec<MachineView>, HostError> {
         Self::list(self).await
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, ()>, HostError> {
+        let changes = Self::watch(self).await?;
+        Ok(changes.take_while(|change| std::future::ready(change.is_ok())).map(|_| ()).boxed())
     }
 
     async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError> {

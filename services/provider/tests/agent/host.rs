@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use sublet_base::{GiB, MachineId, MiB, Seconds, Vcpus, keccak256};
 use sublet_client::HostError;
 use sublet_machine::{DriverKind, Guest, Phase, Resources};
@@ -83,6 +85,10 @@ impl Host for MemoryHost {
 
     async fn list(&self) -> Result<Vec<MachineView>, HostError> {
         Ok(self.lock().values().map(|m| m.0.clone()).collect())
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, ()>, HostError> {
+        Ok(futures_util::stream::pending().boxed())
     }
 
     async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError> {
