@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+pragma solidity 0.8.37;
+
+import {
+    Class,
+    JobEnd,
+    JobState,
+    JobView,
+    Kind,
+    LeaseEnd,
+    LeaseState,
+    LeaseView,
+    Offer,
+    Order,
+    Pair
+} from "../src/Types.sol";
+import {ISublet} from "../src/interfaces/ISublet.sol";
+import {Fixture} from "./base/Fixture.sol";
+import {GasEater} from "./mocks/Wallets.sol";
+
+contract OpeningTest is Fixture {
+    function test_lease_locks_escrow_fee_and_pledge() external {
+        (Offer memory offer, Order memory order) = (offerOf(Kind.Lease), orderOf(Kind.Lease));
+        (bytes memory a, bytes memory b) = (sign(offer), sign(order));
+        (bytes32 offerHash, bytes32 orderHash) = (sublet.hashOffer(offer), sublet.hashOrder(order));
+        vm.prank(solver);
+        vm.expectEmit();
+        emit ISublet.LeaseOpened(
+            1,
+            renter,
+            provider,
+            offerHash,
+            orderHash,
+            order.workload,
+            order.peerKey,
+            PRICE,
+            DURATION,
+            ESCROW,
+            PLEDGE,
+            FEE,
+            solver,
+            uint64(START + START_WITHIN)
+        );
+        uint64 id = sublet.open(offer, a, order, b);
+        moved(-int256(uint256(ESCROW + FEE)), -int256(uint256(PLEDGE)), 0, 0);
+        LeaseView memory v = sublet.lease(id);
+        leaseIs(id, LeaseState.Open, LeaseEnd.None);
+        eq(v.renter, renter, "renter");
+        eq(v.provider, provider, "provider");
+        eq(v.price, PRICE, "the offer's price, not the order's");
+        eq(v.pledgeBps, 5_000, "bps");
+        eq(v.duration, DURATION, "duration");
+        eq(v.maxDuration, 2 * DURATION, "max");
+        eq(v.notice, NOTICE, "notice");
+        eq(v.minCharge, MIN_CHARGE, "minCharge");
+        eq(v.openedAt, START, "openedAt");
+        eq(v.startBy, START + START_WITHIN, "startBy");
+        eq(v.escrow, ESCROW, "escrow");
+        eq(v.pledge, PLEDGE, "pledge");
+        eq(v.solverFee, FEE, "fee");
+        eq(v.solver, solver, "solver");
+        eq(sublet.openCount(offerHash), 1, "count");
+        eq(uint256(sublet.job(id).state), 0, "no job of that number");
+    }
+
+    function test_job_of_class_exact_opens_with_equal_mediators() external {
+        Order memory order = orderOf(Kind.Job);
+        (order.class, order.mediatorSet) = (Class.Exact, 7);
+        uint64 id = open(offerOf(Kind.Job), order);
+        moved(-int256(uint256(ESCROW + FEE)), -int256(uint256(PLEDGE)), 0, 0);
+        JobView memory v = sublet.job(id);
+        jobIs(id, JobState.Open, JobEnd.None);
+        eq(uint256(v.class), uint256(Class.Exact), "class");
+        eq(v.mediatorSet, 7, "set");
+        eq(v.challengeWindow, WINDOW, "window");
+        eq(v.startBy, START + START_WITHIN, "startBy");
+        eq(v.runBy, START + START_WITHIN + DURATION, "runBy");
+        eq(v.escrow, ESCROW, "escrow");
+        eq(v.pledge, PLEDGE, "pledge");
+        eq(uint256(sublet.lease(id).state), 0, "no lease of that number");
+        order.nonce += 1_000;
+        order.mediatorSet = 8;
+        refuse(offerOf(Kind.Job), order, abi.encodeWithSelector(ISublet.MatchMediatorsDiffer.selector, 7, 8));
+    }
+
+    function test_who_may_open() external {
+        Order memory order = orderOf(Kind.Lease);
+        order.solver = stranger;
+        Offer memory offer = offerOf(Kind.Lease);
+        refuse(offer, order, abi.encodeWithSelector(ISublet.OrderOtherSolver.selector, solver, stranger));
+        Pair memory p = pair(offer, order);
+        vm.prank(renter);
+        sublet.open(offer, p.offerSignature, order, p.orderSignature);
+        order.nonce += 1_000;
+        p = pair(offer, order);
+        vm.prank(stranger);
+        uint64 id = sublet.open(offer, p.offerSignature, order, p.orderSignature);
+        eq(sublet.lease(id).solver, stranger, "the opener earns the fee");
+    }
+
+    function test_refusals_of_the_offer() external {
+        Offer memory o = offerOf(Kind.Lease);
+        o.validUntil = uint64(clock() - 1);
+        refuse(
+            o,
+            orderOf(Kind.Lease),
+            abi.encodeWithSelector(ISublet.OfferExpired.selector, sublet.hashOffer(o), o.validUntil)
+        );
+        o = offerOf(Kind.Lease);
+        o.price = 0;
+        refuse(o, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.OfferZeroPrice.selector));
+        o.price = uint128(type(uint96).max) + 1;
+        refuse(o, orderOf(Kind.Lease), _range("price", o.price, type(uint96).max));
+        o = offerOf(Kind.Lease);
+        o.pledgeBps = uint32(type(uint24).max) + 1;
+        refuse(o, orderOf(Kind.Lease), _range("pledgeBps", o.pledgeBps, type(uint24).max));
+        o.pledgeBps = 0;
+        refuse(o, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.OfferZeroPledge.selector));
+        o = offerOf(Kind.Lease);
+        o.capacity = 0;
+        refuse(o, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.OfferFull.selector, sublet.hashOffer(o), 0));
+    }
+
+    function test_refusals_of_the_order() external {
+        Order memory o = orderOf(Kind.Lease);
+        o.validUntil = uint64(clock() - 1);
+        refuse(
+            offerOf(Kind.Lease),
+            o,
+            abi.encodeWithSelector(ISublet.OrderExpired.selector, sublet.hashOrder(o), o.validUntil)
+        );
+        o = orderOf(Kind.Lease);
+        o.solverFee = uint128(type(uint96).max) + 1;
+        refuse(offerOf(Kind.Lease), o, _range("solverFee", o.solverFee, type(uint96).max));
+        o = orderOf(Kind.Lease);
+        o.provider = stranger;
+        refuse(offerOf(Kind.Lease), o, abi.encodeWithSelector(ISublet.OrderOtherProvider.selector, provider, stranger));
+        o = orderOf(Kind.Lease);
+        o.class = Class.Exact;
+        refuse(offerOf(Kind.Lease), o, abi.encodeWithSelector(ISublet.MatchLeaseHasClass.selector));
+        o = orderOf(Kind.Job);
+        (o.class, o.mediatorSet) = (Class.Exact, type(uint64).max);
+        Offer memory offer = offerOf(Kind.Job);
+        offer.mediatorSet = type(uint64).max;
+        refuse(offer, o, _range("mediatorSet", type(uint64).max, type(uint48).max));
+    }
+
+    function test_refusals_of_the_match() external {
+        Offer memory offer = offerOf(Kind.Lease);
+        Order memory o = orderOf(Kind.Job);
+        refuse(offer, o, abi.encodeWithSelector(ISublet.MatchKindDiffers.selector, Kind.Lease, Kind.Job));
+        o = orderOf(Kind.Lease);
+        o.maxPrice = PRICE - 1;
+        refuse(offer, o, abi.encodeWithSelector(ISublet.MatchPriceTooHigh.selector, PRICE, PRICE - 1));
+        o = orderOf(Kind.Lease);
+        o.duration = 2 * DURATION + 1;
+        refuse(offer, o, abi.encodeWithSelector(ISublet.MatchDurationOutside.selector, o.duration, 1, 2 * DURATION));
+        o.duration = 0;
+        offer.minDuration = 0;
+        refuse(offer, o, abi.encodeWithSelector(ISublet.MatchDurationOutside.selector, 0, 0, 2 * DURATION));
+        (o.duration, offer.minDuration) = (9, 10);
+        refuse(offer, o, abi.encodeWithSelector(ISublet.MatchDurationOutside.selector, 9, 10, 2 * DURATION));
+        o = orderOf(Kind.Job);
+        o.challengeWindow = WINDOW + 1;
+        refuse(offerOf(Kind.Job), o, abi.encodeWithSelector(ISublet.MatchWindowTooLong.selector, WINDOW + 1, WINDOW));
+    }
+
+    function test_refusals_of_resources() external {
+        Offer memory offer = offerOf(Kind.Lease);
+        Order memory o = orderOf(Kind.Lease);
+        o.resources.vcpus = 5;
+        refuse(offer, o, _small("vcpus", 4, 5));
+        o = orderOf(Kind.Lease);
+        o.resources.memoryMiB = 8_193;
+        refuse(offer, o, _small("memoryMiB", 8_192, 8_193));
+        o = orderOf(Kind.Lease);
+        o.resources.diskGiB = 101;
+        refuse(offer, o, _small("diskGiB", 100, 101));
+        o = orderOf(Kind.Lease);
+        o.resources.gpus = 2;
+        refuse(offer, o, _small("gpus", 1, 2));
+        o = orderOf(Kind.Lease);
+        o.resources.traits = keccak256("others");
+        bytes32 has = offer.resources.traits;
+        refuse(offer, o, abi.encodeWithSelector(ISublet.MatchTraitsDiffer.selector, has, o.resources.traits));
+        o.resources = offer.resources;
+        open(offer, o);
+    }
+
+    function test_provider_must_be_online_and_fresh() external {
+        Offer memory offer = offerOf(Kind.Lease);
+        pass(sublet.MAX_GAP());
+        open(offer, orderOf(Kind.Lease));
+        pass(1);
+        refuse(offer, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.ProviderStale.selector, provider, START));
+        vm.prank(provider);
+        sublet.setOnline(false);
+        refuse(offer, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.ProviderIsOffline.selector, provider));
+        offer.provider = renter;
+        Order memory order = orderOf(Kind.Lease);
+        bytes memory sig = signature(RENTER_KEY, sublet.hashOffer(offer));
+        bytes memory orderSig = sign(order);
+        vm.expectRevert(abi.encodeWithSelector(ISublet.ProviderUnknown.selector, renter));
+        sublet.open(offer, sig, order, orderSig);
+    }
+
+    function test_short_balances() external {
+        vm.prank(provider);
+        sublet.withdraw(FUNDS - PLEDGE + 1);
+        refuse(
+            offerOf(Kind.Lease),
+            orderOf(Kind.Lease),
+            abi.encodeWithSelector(ISublet.AccountShort.selector, provider, PLEDGE - 1, PLEDGE)
+        );
+        vm.prank(renter);
+        sublet.withdraw(FUNDS - ESCROW);
+        refuse(
+            offerOf(Kind.Lease),
+            orderOf(Kind.Lease),
+            abi.encodeWithSelector(ISublet.AccountShort.selector, renter, ESCROW, ESCROW + FEE)
+        );
+    }
+
+    function test_an_order_fills_once_and_an_offer_to_capacity() external {
+        Offer memory offer = offerOf(Kind.Lease);
+        Order memory order = orderOf(Kind.Lease);
+        uint64 first = open(offer, order);
+        refuse(offer, order, abi.encodeWithSelector(ISublet.OrderNonceUsed.selector, renter, order.nonce));
+        open(offer, orderOf(Kind.Lease));
+        bytes memory full = abi.encodeWithSelector(ISublet.OfferFull.selector, sublet.hashOffer(offer), 2);
+        refuse(offer, orderOf(Kind.Lease), full);
+        vm.prank(provider);
+        sublet.rejectLease(first);
+        open(offer, orderOf(Kind.Lease));
+        refuse(offer, orderOf(Kind.Lease), full);
+        eq(sublet.openCount(sublet.hashOffer(offer)), 2, "count");
+    }
+
+    function test_paused() external {
+        vm.prank(guardian);
+        sublet.pauseOpen(true);
+        refuse(offerOf(Kind.Lease), orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.OpenIsPaused.selector));
+    }
+
+    function test_batch_opens_what_it_can() external {
+        Pair[] memory pairs = new Pair[](4);
+        Offer memory offer = offerOf(Kind.Job);
+        pairs[0] = pair(offer, orderOf(Kind.Job));
+        pairs[1] = pair(offer, orderOf(Kind.Lease));
+        GasEater eater = new GasEater();
+        Order memory hungry = orderOf(Kind.Job);
+        hungry.renter = address(eater);
+        pairs[2] = pair(offer, hungry);
+        pairs[3] = pair(offer, orderOf(Kind.Job));
+        vm.prank(solver);
+        vm.expectEmit();
+        emit ISublet.OpenRefused(
+            1, renter, provider, abi.encodeWithSelector(ISublet.MatchKindDiffers.selector, Kind.Job, Kind.Lease)
+        );
+        uint64[] memory ids = sublet.openMany{gas: 3_000_000}(pairs);
+        eq(ids[0], 1, "first");
+        eq(ids[1], 0, "refused");
+        eq(ids[2], 0, "ate its own gas only");
+        eq(ids[3], 2, "last");
+        eq(sublet.job(2).solver, solver, "opened by the batch's caller");
+        moved(-int256(uint256(2 * (ESCROW + FEE))), -int256(uint256(2 * PLEDGE)), 0, 0);
+    }
+
+    /// A batch acts for its caller only: an order for another solver is refused within one as outside.
+    function test_batch_does_not_lend_an_identity() external {
+        Pair[] memory pairs = new Pair[](1);
+        Order memory order = orderOf(Kind.Job);
+        order.solver = address(sublet);
+        pairs[0] = pair(offerOf(Kind.Job), order);
+        vm.prank(solver);
+        eq(sublet.openMany(pairs)[0], 0, "refused");
+    }
+
+    /// Largest and smallest amounts either open, and give everything back, or are refused without a trace.
+    function testFuzz_amounts(uint128 price, uint32 duration, uint32 bps, uint128 fee) external {
+        (price, duration, bps, fee) =
+        (price >> price % 128, duration >> duration % 32, bps >> bps % 32, fee >> fee % 128);
+        Offer memory offer = offerOf(Kind.Lease);
+        Order memory order = orderOf(Kind.Lease);
+        (offer.price, offer.pledgeBps, offer.minDuration, offer.maxDuration) = (price, bps, 0, type(uint32).max);
+        (order.maxPrice, order.duration, order.solverFee) = (price, duration, fee);
+        (bytes memory a, bytes memory b) = (sign(offer), sign(order));
+        vm.prank(solver);
+        try sublet.open(offer, a, order, b) returns (uint64 id) {
+            uint256 escrow = uint256(price) * duration;
+            uint256 pledge = escrow * bps / 10_000;
+            moved(-int256(escrow + fee), -int256(pledge), 0, 0);
+            yes(pledge != 0, "something pledged");
+            vm.prank(provider);
+            sublet.rejectLease(id);
+        } catch {}
+        moved(0, 0, 0, 0);
+    }
+
+    function _range(bytes32 what, uint256 value, uint256 max) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(ISublet.MatchOutOfRange.selector, what, value, max);
+    }
+
+    function _small(bytes32 what, uint256 offered, uint256 ordered) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(ISublet.MatchTooSmall.selector, what, offered, ordered);
+    }
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+pragma solidity 0.8.37;
+
+import {Sublet} from "../../src/Sublet.sol";
+import {SubletToken} from "../../src/SubletToken.sol";
+import {Class, JobEnd, JobState, Kind, LeaseEnd, LeaseState, Offer, Order, Pair, Resources} from "../../src/Types.sol";
+import {Assertions} from "./Assertions.sol";
+
+/// @notice A market with one provider online and everybody funded, and documents that match.
+abstract contract Fixture is Assertions {
+    uint256 internal constant RENTER_KEY = 0xA11CE;
+    uint256 internal constant PROVIDER_KEY = 0xB0B;
+    uint256 internal constant START = 1_800_000_000;
+    uint128 internal constant FUNDS = 1_000e18;
+    /// Odd, so that halves and shares are rounded.
+    uint128 internal constant PRICE = 1_000_000_007;
+    uint32 internal constant DURATION = 3_600;
+    /// PRICE * DURATION, and half of it.
+    uint128 internal constant ESCROW = 3_600_000_025_200;
+    uint128 internal constant PLEDGE = 1_800_000_012_600;
+    uint128 internal constant FEE = 77_777;
+    uint32 internal constant START_WITHIN = 60;
+    uint32 internal constant NOTICE = 600;
+    uint32 internal constant MIN_CHARGE = 120;
+    uint32 internal constant WINDOW = 900;
+    bytes32 internal constant RESULT = keccak256("result");
+
+    SubletToken internal token;
+    Sublet internal sublet;
+    address internal renter = vm.addr(RENTER_KEY);
+    address internal provider = vm.addr(PROVIDER_KEY);
+    address internal solver = address(0x50);
+    address internal stranger = address(0x57);
+    address internal guardian = address(0x6A);
+    uint256 private _nonce;
+
+    /// Free balances to compare with.
+    mapping(address account => uint256) private _before;
+
+    function setUp() public virtual {
+        vm.warp(START);
+        token = new SubletToken();
+        sublet = new Sublet(token, guardian);
+        fund(renter);
+        fund(provider);
+        fund(stranger);
+        vm.startPrank(provider);
+        sublet.registerProvider(keccak256("provider key"), "{}");
+        sublet.setOnline(true);
+        vm.stopPrank();
+        mark();
+    }
+
+    function fund(address account) internal {
+        token.mint(account, FUNDS);
+        vm.startPrank(account);
+        token.approve(address(sublet), FUNDS);
+        sublet.deposit(FUNDS);
+        vm.stopPrank();
+    }
+
+    function offerOf(Kind kind) internal view returns (Offer memory) {
+        return Offer({
+            provider: provider,
+            kind: kind,
+            resources: Resources(4, 8192, 100, 1, keccak256("traits")),
+            price: PRICE,
+            pledgeBps: 5_000,
+            capacity: 2,
+            minDuration: 1,
+            maxDuration: 2 * DURATION,
+            startWithin: START_WITHIN,
+            notice: NOTICE,
+            minCharge: MIN_CHARGE,
+            mediatorSet: 7,
+            maxChallengeWindow: WINDOW,
+            validUntil: uint64(clock() + 1 days),
+            epoch: sublet.providerOf(provider).epoch
+        });
+    }
+
+    function orderOf(Kind kind) internal returns (Order memory) {
+        return Order({
+            renter: renter,
+            kind: kind,
+            resources: Resources(2, 4096, 10, 0, 0),
+            maxPrice: PRICE + 1,
+            duration: DURATION,
+            workload: keccak256("workload"),
+            peerKey: keccak256("renter key"),
+            class: Class.None,
+            mediatorSet: 0,
+            challengeWindow: WINDOW,
+            provider: address(0),
+            solver: address(0),
+            solverFee: FEE,
+            validUntil: uint64(clock() + 1 days),
+            nonce: _nonce++
+        });
+    }
+
+    function sign(Offer memory offer) internal view returns (bytes memory) {
+        return signature(PROVIDER_KEY, sublet.hashOffer(offer));
+    }
+
+    function sign(Order memory order) internal view returns (bytes memory) {
+        return signature(RENTER_KEY, sublet.hashOrder(order));
+    }
+
+    function acceptance(uint64 id, bytes32 result, uint128 cost) internal view returns (bytes memory) {
+        return signature(RENTER_KEY, sublet.hashAcceptance(id, result, cost));
+    }
+
+    function signature(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return abi.encodePacked(r, s, v);
+    }
+
+    function open(Offer memory offer, Order memory order) internal returns (uint64) {
+        (bytes memory a, bytes memory b) = (sign(offer), sign(order));
+        vm.prank(solver);
+        return sublet.open(offer, a, order, b);
+    }
+
+    /// Expects `open` of the pair, correctly signed, to be refused with `why`.
+    function refuse(Offer memory offer, Order memory order, bytes memory why) internal {
+        (bytes memory a, bytes memory b) = (sign(offer), sign(order));
+        vm.prank(solver);
+        vm.expectRevert(why);
+        sublet.open(offer, a, order, b);
+    }
+
+    function pair(Offer memory offer, Order memory order) internal view returns (Pair memory) {
+        return Pair(offer, sign(offer), order, sign(order));
+    }
+
+    function openLease() internal returns (uint64 id) {
+        id = open(offerOf(Kind.Lease), orderOf(Kind.Lease));
+    }
+
+    function activeLease() internal returns (uint64 id) {
+        id = openLease();
+        vm.prank(provider);
+        sublet.startLease(id);
+    }
+
+    function openJob() internal returns (uint64 id) {
+        id = open(offerOf(Kind.Job), orderOf(Kind.Job));
+    }
+
+    function submittedJob(uint32 used) internal returns (uint64 id) {
+        id = openJob();
+        vm.prank(provider);
+        sublet.submitJob(id, RESULT, used);
+    }
+
+    function exactJob() internal returns (uint64 id) {
+        Order memory order = orderOf(Kind.Job);
+        (order.class, order.mediatorSet) = (Class.Exact, 7);
+        id = open(offerOf(Kind.Job), order);
+        vm.prank(provider);
+        sublet.submitJob(id, RESULT, 5);
+    }
+
+    /// Lets time pass with the provider beating often enough to have it all counted.
+    function run(uint256 seconds_) internal {
+        while (seconds_ != 0) {
+            uint256 step = seconds_ < 500 ? seconds_ : 500;
+            vm.warp(clock() + step);
+            vm.prank(provider);
+            sublet.beat();
+            seconds_ -= step;
+        }
+    }
+
+    function pass(uint256 seconds_) internal {
+        vm.warp(clock() + seconds_);
+    }
+
+    /// Remembers every balance for `moved`.
+    function mark() internal {
+        address[4] memory all = [renter, provider, solver, stranger];
+        for (uint256 i; i < 4; ++i) {
+            _before[all[i]] = sublet.freeOf(all[i]);
+        }
+    }
+
+    /// Checks what changed since `mark`, and that the contract holds what it owes.
+    function moved(int256 ofRenter, int256 ofProvider, int256 ofSolver, int256 ofStranger) internal view {
+        eq(_delta(renter), ofRenter, "renter");
+        eq(_delta(provider), ofProvider, "provider");
+        eq(_delta(solver), ofSolver, "solver");
+        eq(_delta(stranger), ofStranger, "stranger");
+    }
+
+    function _delta(address account) private view returns (int256) {
+        return int256(sublet.freeOf(account)) - int256(_before[account]);
+    }
+
+    function leaseIs(uint64 id, LeaseState state, LeaseEnd reason) internal view {
+        eq(uint256(sublet.lease(id).state), uint256(state), "lease state");
+        eq(uint256(sublet.lease(id).reason), uint256(reason), "lease reason");
+        if (state == LeaseState.Ended) {
+            eq(sublet.lease(id).escrow + sublet.lease(id).pledge + sublet.lease(id).solverFee, 0, "held by lease");
+        }
+    }
+
+    function jobIs(uint64 id, JobState state, JobEnd reason) internal view {
+        eq(uint256(sublet.job(id).state), uint256(state), "job state");
+        eq(uint256(sublet.job(id).reason), uint256(reason), "job reason");
+        if (state == JobState.Ended) {
+            eq(sublet.job(id).escrow + sublet.job(id).pledge + sublet.job(id).solverFee, 0, "held by job");
+        }
+    }
+}
