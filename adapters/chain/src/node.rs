@@ -151,11 +151,20 @@ impl Node {
             ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, parsed);
         let chain_id = provider.get_chain_id().await.map_err(sort("ask for the chain's id"))?;
         let mut node = Self { provider, chain_id, genesis: B256::ZERO };
-        node.genesis = match node.block(BlockNumberOrTag::Number(0)).await? {
-            Some(head) => head.block.hash,
-            None => return Err(nonsense("read the first block", "there is none")),
-        };
+        node.genesis = node.first_hash().await?;
         Ok(node)
+    }
+
+    /// Hash of the first block, as the second one names it: anvil makes its first block anew at every start.
+    async fn first_hash(&self) -> Result<B256, ReadError> {
+        let at = |number| self.provider.get_block_by_number(BlockNumberOrTag::Number(number));
+        if let Some(second) = at(1).await.map_err(sort("read the second block"))? {
+            return Ok(second.header.parent_hash());
+        }
+        match at(0).await.map_err(sort("read the first block"))? {
+            Some(first) => Ok(first.header.hash),
+            None => Err(nonsense("read the first block", "there is none")),
+        }
     }
 
     pub(crate) async fn block(&self, at: BlockNumberOrTag) -> Result<Option<Head>, ReadError> {
