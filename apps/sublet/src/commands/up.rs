@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sublet_base::Address;
 use sublet_daemon::{DataDir, LockError, Supervisor, shutdown_on_signals};
+use sublet_link::GatewayUrl;
 
 use crate::home::{Home, Network};
 use crate::output::{Advise, Output};
@@ -24,9 +25,12 @@ pub(crate) struct Args {
     /// First of the three ports of chain, gateway and solver; 0 takes free ones [default: those of the last time, else free ones]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// How many providers, each with a host of its own
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=network::MOST_PROVIDERS as i64))]
+    /// How many providers, each with a host of its own; 0 leaves them to `sublet provider run`
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=network::MOST_PROVIDERS as i64))]
     providers: u8,
+    /// Use this gateway instead of starting one
+    #[arg(long, value_name = "URL")]
+    gateway: Option<GatewayUrl>,
     /// Run no real machines: for trying out the rest
     #[arg(long)]
     simulate: bool,
@@ -65,7 +69,8 @@ impl Args {
         let scale = Scale { providers: self.providers.into(), kinds };
         let mut tasks = Supervisor::new();
         let progress = output.progress("starting a local network");
-        let starting = network::start(home, ports, self.block_time, scale, &mut tasks, &progress);
+        let relay = self.gateway.map(|url| url.to_string());
+        let starting = network::start(home, ports, relay, self.block_time, scale, &mut tasks, &progress);
         let started = shutdown.run_until_cancelled(starting).await;
         progress.done();
         let failed = match started {

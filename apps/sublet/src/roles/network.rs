@@ -98,10 +98,12 @@ pub(crate) struct Up {
     pub(crate) powerless: Option<String>,
 }
 
-/// Starts everything; what was started is in `tasks` even if this fails or is dropped half-way.
+/// Starts everything, but no gateway when `relay` names one; what was started is in `tasks` even if this fails or is
+/// dropped half-way.
 pub(crate) async fn start(
     home: &Home,
     ports: Ports,
+    relay: Option<String>,
     block_seconds: u32,
     scale: Scale,
     tasks: &mut Supervisor,
@@ -114,11 +116,10 @@ pub(crate) async fn start(
     progress.step("deploying the contracts");
     let deployed = chain::contracts(home, &rpc).await?;
 
-    progress.step("starting the gateway");
-    let flags = GatewayFlags { listen: Some(loopback(ports.gateway)), status: None };
-    let gateway = gateway::start(home, None, &flags).await.advise(other_port)?;
-    let relays = vec![format!("http://{}", gateway.address())];
-    tasks.spawn("gateway", |stop| async move { gateway.run(stop).await.map_err(BoxError::from) });
+    let relays = match relay {
+        Some(relay) => vec![relay],
+        None => vec![spawn_gateway(home, ports, tasks, progress).await?],
+    };
 
     let (chain_id, contract, token) = (deployed.chain_id, deployed.contract, deployed.token);
     let mut network = Network { rpc, chain_id, contract, token, solvers: Vec::new(), relays };
@@ -151,6 +152,15 @@ pub(crate) async fn start(
 
 fn other_port() -> String {
     "choose other ports with --port, or --port 0 for free ones".to_owned()
+}
+
+async fn spawn_gateway(home: &Home, ports: Ports, tasks: &mut Supervisor, progress: &Progress) -> Result<String> {
+    progress.step("starting the gateway");
+    let flags = GatewayFlags { listen: Some(loopback(ports.gateway)), status: None };
+    let gateway = gateway::start(home, None, &flags).await.advise(other_port)?;
+    let url = format!("http://{}", gateway.address());
+    tasks.spawn("gateway", |stop| async move { gateway.run(stop).await.map_err(BoxError::from) });
+    Ok(url)
 }
 
 async fn spawn_host(home: &Home, name: &str, scale: Scale, tasks: &mut Supervisor) -> Result<PathBuf> {
