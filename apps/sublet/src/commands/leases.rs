@@ -69,6 +69,8 @@ struct View {
     price_per_hour: Amount,
     /// Paid and owed until now, token units.
     cost_so_far: Amount,
+    /// What closing it costs in all, however early, token units.
+    at_least: Amount,
     /// Still locked and not owed, token units.
     left: Amount,
     /// How long that lasts.
@@ -113,7 +115,7 @@ async fn view(session: &Session, record: &Record, id: LeaseId) -> Result<View> {
     let owed = lease.price.over(lease.owed_seconds)?;
     let left = lease.escrow.minus(owed).unwrap_or(Amount::ZERO);
     let used = Seconds(lease.paid_seconds.0.saturating_add(lease.owed_seconds.0));
-    let runway = lease.price.0.checked_div(1).filter(|p| *p > 0).map_or(0, |p| left.0 / p);
+    let runway = left.0.checked_div(lease.price.0).unwrap_or(0);
     Ok(View {
         lease: id,
         name: record.name.clone(),
@@ -123,6 +125,7 @@ async fn view(session: &Session, record: &Record, id: LeaseId) -> Result<View> {
         price: lease.price,
         price_per_hour: lease.price.per_hour(),
         cost_so_far: lease.price.over(used)?,
+        at_least: lease.price.over(lease.min_charge.min(lease.duration))?,
         left,
         runway: Seconds(u32::try_from(runway).unwrap_or(u32::MAX)),
         opened_by,
@@ -130,9 +133,14 @@ async fn view(session: &Session, record: &Record, id: LeaseId) -> Result<View> {
 }
 
 fn describe(view: &View) -> String {
+    let least = if view.cost_so_far < view.at_least {
+        format!(" (at least {} SUB in the end)", view.at_least)
+    } else {
+        String::new()
+    };
     let state = if view.state == LeaseState::Ended { view.end.to_string() } else { view.state.to_string() };
     format!(
-        "{} ({})\nstate        {state}\nprice        {} SUB an hour\ncost so far  {} SUB\nleft         {} SUB, {} of running\nprovider     {}",
+        "{} ({})\nstate        {state}\nprice        {} SUB an hour\ncost so far  {} SUB{least}\nleft         {} SUB, {} of running\nprovider     {}",
         view.name,
         view.lease,
         view.price_per_hour,
