@@ -266,7 +266,7 @@ async fn watch(shared: Arc<Shared>, to: mpsc::Sender<Result<v1::WatchMachinesRes
     }
 }
 
-/// Sends a file, and with `follow` what is added to it, until the machine neither runs nor is about to.
+/// Sends a file, and with `follow` what is added to it, until the machine is stopped.
 async fn tail(
     shared: Arc<Shared>,
     id: MachineId,

@@ -22,13 +22,14 @@ mod registry;
 mod socket;
 
 use std::error::Error;
+use std::time::Duration;
 
 pub use config::{Capacity, HostConfig};
 pub use ports::{Images, PortError, Ports, Records, StoredRecords};
 pub use record::Record;
 pub use socket::SocketError;
 
-use sublet_daemon::{CancellationToken, DataDir};
+use sublet_daemon::{CancellationToken, DataDir, LockError};
 use sublet_wire::host::v1::host_server::HostServer;
 use sublet_wire::host::{DESCRIPTORS, MAX_MESSAGE};
 use thiserror::Error;
@@ -38,6 +39,9 @@ use tonic::transport::Server;
 use crate::api::Api;
 use crate::ledger::Ledger;
 use crate::registry::Shared;
+
+/// How long a lock may outlive the host that held it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a host does not run, or stopped.
 #[derive(Debug, Error)]
@@ -64,7 +68,7 @@ pub enum HostError {
 /// # Errors
 /// [`HostError`].
 pub async fn run(config: HostConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), HostError> {
-    let _held = DataDir::lock(&config.data).map_err(|e| HostError::Folder(e.into()))?;
+    let _held = lock(&config).await.map_err(|e| HostError::Folder(e.into()))?;
     let total = config.capacity.total(&config.data).map_err(|e| HostError::Folder(e.into()))?;
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), ?total, "host");
@@ -83,6 +87,20 @@ pub async fn run(config: HostConfig, ports: Ports, shutdown: CancellationToken) 
         tracing::error!(error = %e, "the probes broke");
     }
     served
+}
+
+/// Locks the host's folder. A child that a killed host was just starting may hold the lock until it has become its own
+/// program, so this is patient for a moment.
+async fn lock(config: &HostConfig) -> Result<DataDir, LockError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match DataDir::lock(&config.data) {
+            Err(LockError::Held { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(PATIENCE / 100).await
+            }
+            locked => return locked,
+        }
+    }
 }
 
 async fn serve(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_base::MachineId;
-use sublet_machine::{Driver, DriverKind, Event, Phase};
+use sublet_machine::{Denied, Driver, DriverKind, Event, Phase};
 use sublet_wire::host::{DriverReport, HostReport, MachineRequest};
 use thiserror::Error;
 use tokio::sync::{OnceCell, broadcast, oneshot};
@@ -203,8 +203,13 @@ impl Shared {
     async fn name(self: &Arc<Self>, request: MachineRequest, kind: DriverKind) -> Result<Handle, Fault> {
         let _naming = self.naming.lock().await;
         if let Ok(handle) = self.handle(&request.id) {
-            let same = handle.state.borrow().request == request;
-            return if same { Ok(handle) } else { Err(Fault::Taken(request.id)) };
+            let record = handle.state.borrow().clone();
+            return match record.life.phase() {
+                // Another may have the name once this one is gone.
+                phase @ (Phase::Deleting | Phase::Deleted) => Err(AskError::Denied(Denied::Busy(phase.clone())).into()),
+                _ if record.request == request => Ok(handle),
+                _ => Err(Fault::Taken(request.id)),
+            };
         }
         if self.stop.is_cancelled() {
             return Err(Fault::Stopping);

@@ -14,12 +14,13 @@ use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sublet_base::{MachineId, Seconds, keccak256};
+use sublet_base::{MachineId, MiB, Seconds, keccak256};
 use sublet_client::HostClient;
 use sublet_daemon::CancellationToken;
 use sublet_drivers::Helper;
 use sublet_drivers::container::{ContainerConfig, ContainerDriver};
 use sublet_machine::{Driver, DriverKind, Guest, Observed, Phase};
+use sublet_wire::guest::Workload;
 use sublet_wire::host::{LogSource, MachineRequest, MachineView};
 use support::{config, eventually, ports, task};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +72,7 @@ fn end_to_end() -> ExitCode {
     runtime().block_on(async {
         a_task_runs_in_a_container(folder.path()).await;
         a_port_inside_is_reached(folder.path()).await;
+        openssh_logs_in(folder.path()).await;
         a_host_killed_at_any_moment_adopts_or_undoes(folder.path()).await;
     });
     drop(clean);
@@ -160,6 +162,65 @@ async fn a_port_inside_is_reached(folder: &Path) {
     client.stop(&id("echo"), Seconds(2)).await.expect("stopped");
     client.delete(&id("echo")).await.expect("deleted");
     host.kill();
+}
+
+/// The real client to the real server of the cached Debian image, with the host key the guest reported.
+async fn openssh_logs_in(folder: &Path) {
+    let Some(image) = support::cached_images().and_then(|store| store.resolve("debian-12").ok()) else {
+        return eprintln!("skipped: the image debian-12 is not cached; run make setup");
+    };
+    let key = folder.join("key");
+    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+    let public = fs::read_to_string(key.with_extension("pub")).expect("a key");
+    let workload = Workload::Login { authorized_keys: vec![public.trim().to_owned()] };
+    let (host, client) = Killable::start(folder).await;
+    let mut request =
+        MachineRequest { image, driver: Some(DriverKind::Container), ..support::request("box", workload) };
+    request.resources.memory = MiB(256);
+    client.create(request).await.expect("created");
+    client.start(&id("box")).await.expect("started");
+    let host_key =
+        eventually("the login is ready", async || match client.get(&id("box")).await.expect("there").guest {
+            Guest::Ready { ssh_host_key } => Some(ssh_host_key),
+            Guest::GaveUp { reason } => panic!("{reason}"),
+            Guest::Silent | Guest::Exited { .. } => None,
+        })
+        .await;
+    fs::write(folder.join("known_hosts"), format!("box {host_key}\n")).expect("written");
+    let stream = client.connect(&id("box"), 22).await.expect("connected");
+    let said =
+        ssh(folder, &key, stream, "id -u; hostname; cat /proc/self/status | grep NoNewPrivs; touch /root/x; ls /root")
+            .await;
+    assert_eq!(said, "0\nbox\nNoNewPrivs:\t1\nx\n");
+    client.delete(&id("box")).await.expect("deleted");
+    host.kill();
+}
+
+/// Runs the client on a port of this computer's loopback that leads to `stream`.
+async fn ssh(folder: &Path, key: &Path, mut stream: tokio::io::DuplexStream, command: &str) -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
+    let port = listener.local_addr().expect("bound").port();
+    let pump = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("accepted");
+        tokio::io::copy_bidirectional(&mut socket, &mut stream).await.ok();
+    });
+    let mut ssh = tokio::process::Command::new("ssh");
+    ssh.args([
+        "-F",
+        "/dev/null",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "HostKeyAlias=box",
+        "-i",
+    ]);
+    ssh.arg(key).arg("-o").arg(format!("UserKnownHostsFile={}", folder.join("known_hosts").display()));
+    let output = ssh.args(["-p", &port.to_string(), "root@127.0.0.1", command]).output().await.expect("ran");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    pump.await.expect("no panic");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// Everything a machine goes through, until somebody kills the host.

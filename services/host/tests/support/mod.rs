@@ -21,6 +21,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// One image, whatever is asked for but one digest that is never there.
 pub(crate) struct OneImage(pub(crate) PathBuf);
 
+/// The images `make setup` cached on this computer, if it did.
+pub(crate) fn cached_images() -> Option<sublet_images::ImageStore> {
+    let artefacts = sublet_images::Artefacts::locate().ok()?;
+    if artefacts.root().is_dir() { artefacts.store().ok() } else { None }
+}
+
 /// The digest of the image that is never there.
 pub(crate) const MISSING: Digest = Digest([0xff; 32]);
 
@@ -28,6 +34,11 @@ impl Images for OneImage {
     fn prepare(&self, image: &ImageRef) -> Result<DiskImage, PortError> {
         if image.digest == MISSING {
             return Err("it is not on this host".into());
+        }
+        if let Some(store) = cached_images()
+            && store.resolve(&image.name).is_ok_and(|found| found.digest == image.digest)
+        {
+            return Ok(store.prepare(&image.digest)?);
         }
         Ok(DiskImage { digest: image.digest, rootfs: self.0.clone(), config: ImageConfig::default() })
     }
@@ -52,7 +63,12 @@ pub(crate) fn config(folder: &Path) -> HostConfig {
 }
 
 pub(crate) async fn ports(folder: &Path, drivers: Vec<Arc<dyn Driver>>) -> Ports {
-    let store = Store::open(&folder.join("host.sqlite")).await.expect("a store");
+    // A child that a killed host was just starting holds its locks until it has become its own program.
+    let store = eventually("the store is free", async || match Store::open(&folder.join("host.sqlite")).await {
+        Err(sublet_store::StoreError::InUse { .. }) => None,
+        store => Some(store.expect("a store")),
+    })
+    .await;
     let images = Arc::new(OneImage(folder.join("image.erofs")));
     Ports { drivers, images, records: Arc::new(StoredRecords::new(&store)) }
 }
