@@ -22,6 +22,7 @@ deny := $(cache)/tools/cargo-deny-$(deny_version)/bin/cargo-deny
 
 # What tests and the demo run. Everything else finds the rest from here.
 export SUBLET_BIN := $(built)/sublet
+export SUBLET_ANVIL = $(firstword $(wildcard $(CURDIR)/node_modules/@foundry-rs/anvil-linux-*/bin/anvil))
 export SUBLET_GUEST_INIT := $(cache)/images/kernel/init
 
 .PHONY: help

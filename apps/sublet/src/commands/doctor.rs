@@ -12,6 +12,7 @@ use sublet_machine::Isolation;
 
 use crate::home::Home;
 use crate::output::Output;
+use crate::roles::chain;
 use crate::roles::host::{self, Kinds};
 
 /// Flags of `sublet doctor`.
@@ -63,7 +64,7 @@ impl Args {
     /// Looks, and boots a guest where that is the only way to know.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         let progress = output.progress("looking at this computer; this boots a guest");
-        let mut findings = vec![user(), chain(), kvm(), ssh(), home_folder(home)];
+        let mut findings = vec![user(), local_chain(), kvm(), ssh(), home_folder(home)];
         findings.extend(images());
         let (drivers, usable) = tokio::task::spawn_blocking(drivers).await??;
         findings.extend(drivers);
@@ -101,10 +102,12 @@ fn user() -> Finding {
     )
 }
 
-fn chain() -> Finding {
-    match find_anvil(None, &[]) {
+fn local_chain() -> Finding {
+    match find_anvil(chain::binary().as_deref(), &[]) {
         Ok(path) => Finding::good("local chain", format!("anvil at {}", path.display())),
-        Err(error) => Finding::bad("local chain", error.to_string(), "run `make setup`"),
+        Err(error) => {
+            Finding::bad("local chain", error.to_string(), "run `make setup`, or name the binary in SUBLET_ANVIL")
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use sublet_base::Address;
-use sublet_chain::{AnvilOptions, AnvilStatus, DeployOptions, Deployment, Faucet, LocalAnvil, ensure_deployed};
+use sublet_chain::{
+    AnvilError, AnvilOptions, AnvilStatus, DeployOptions, Deployment, Faucet, LocalAnvil, ensure_deployed,
+};
 use sublet_daemon::{BoxError, CancellationToken};
 
 use super::local;
@@ -14,19 +16,27 @@ use crate::output::Advise;
 /// Chain id of every local network.
 pub(crate) const CHAIN_ID: u64 = 31_337;
 
+/// The anvil that `SUBLET_ANVIL` names; without it, it is looked for.
+pub(crate) fn binary() -> Option<PathBuf> {
+    std::env::var_os("SUBLET_ANVIL").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// Starts the chain, going on from what an earlier run left.
 pub(crate) async fn start(home: &Home, port: u16, block_seconds: u32) -> Result<LocalAnvil> {
     let options = AnvilOptions {
+        binary: binary(),
         port,
         chain_id: CHAIN_ID,
         block_time: Some(block_seconds),
         state: Some(home.role("chain")),
         ..AnvilOptions::default()
     };
-    LocalAnvil::start(&options)
-        .await
-        .context("the local chain does not start")
-        .advise(|| "run `sublet doctor` to see what is missing".to_owned())
+    let started = LocalAnvil::start(&options).await;
+    let taken = matches!(started, Err(AnvilError::PortTaken { .. }));
+    started.context("the local chain does not start").advise(|| match taken {
+        true => "choose other ports with --port, or --port 0 for free ones".to_owned(),
+        false => "run `sublet doctor` to see what is missing".to_owned(),
+    })
 }
 
 /// Where the record of the deployed contracts is kept.
