@@ -2,8 +2,12 @@
 //!
 //! Nothing here links against the product: the tests see what a user sees. `SUBLET_BIN` names the binary to test; `make test` sets it.
 
+pub mod contract;
+pub mod dice;
 pub mod network;
 pub mod process;
+pub mod roles;
 pub mod rpc;
 pub mod sublet;
+pub mod traces;
 pub mod wait;

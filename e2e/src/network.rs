@@ -23,13 +23,19 @@ pub struct Network {
 impl Network {
     /// Starts `sublet up ARGUMENTS` and waits until there is something to buy.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        let sublet = Sublet::new()?;
-        let mut all = vec!["up"];
-        all.extend(arguments);
-        let up = Process::start("sublet up", sublet.command(&all), &sublet.home().join("up.log"))?;
-        let mut network = Self { up, sublet };
+        let mut network = Self::start_in(Sublet::new()?, arguments)?;
         network.wait_for_offers(1)?;
         Ok(network)
+    }
+
+    /// Starts `sublet up ARGUMENTS` in a home and waits until it says that the network is up.
+    pub fn start_in(sublet: Sublet, arguments: &[&str]) -> Result<Self> {
+        let mut all = vec!["up"];
+        all.extend(arguments);
+        let log = (0..).map(|n| sublet.home().join(format!("up-{n}.log"))).find(|log| !log.exists());
+        let mut up = Process::start("sublet up", sublet.command(&all), &log.context("no log is free")?)?;
+        up.wait_for_output("the network is up", PATIENCE)?;
+        Ok(Self { up, sublet })
     }
 
     /// Waits until at least `count` offers can be opened.

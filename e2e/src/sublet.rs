@@ -1,23 +1,26 @@
 //! The `sublet` command line as a person or a script uses it, in a home of its own.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A home directory and the binary.
+/// A home directory and the binary. The home is removed with the last clone.
+#[derive(Clone)]
 pub struct Sublet {
     binary: PathBuf,
-    home: TempDir,
+    home: Arc<TempDir>,
 }
 
 impl Sublet {
     /// A fresh home, removed when the test ends.
     pub fn new() -> Result<Self> {
-        Ok(Self { binary: binary()?, home: tempfile::Builder::new().prefix("sublet-e2e-").tempdir()? })
+        let home = tempfile::Builder::new().prefix("sublet-e2e-").tempdir()?;
+        Ok(Self { binary: binary()?, home: Arc::new(home) })
     }
 
     /// The home directory.
@@ -28,7 +31,7 @@ impl Sublet {
     /// The command line with these arguments, not started.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(arguments).env("SUBLET_HOME", self.home()).current_dir(self.home());
+        command.args(arguments).env("SUBLET_HOME", self.home()).env("PATH", path()).current_dir(self.home());
         command
     }
 
@@ -69,6 +72,16 @@ impl Sublet {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The binary may be built outside the clone, where it does not find the chain that `npm ci` put beside the sources.
+fn path() -> OsString {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let chain = format!("../node_modules/@foundry-rs/anvil-linux-{architecture}/bin");
+    let chain = Path::new(env!("CARGO_MANIFEST_DIR")).join(chain);
+    let usual = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(chain).chain(std::env::split_paths(&usual));
+    std::env::join_paths(all).unwrap_or(usual.clone())
 }
 
 fn binary() -> Result<PathBuf> {
