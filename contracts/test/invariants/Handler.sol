@@ -105,34 +105,38 @@ contract Handler is Assertions {
     }
 
     function wait(uint256 seconds_) external {
-        vm.warp(clock() + bound(seconds_, 1, 1_500));
+        vm.warp(clock() + bound(seconds_, 1, seconds_ % 4 == 0 ? 8_000 : 600));
     }
 
-    function pauseOpen(bool paused) external {
-        _act(guardian, abi.encodeCall(sublet.pauseOpen, (paused)));
+    function pauseOpen(uint256 seed) external {
+        _act(guardian, abi.encodeCall(sublet.pauseOpen, (seed % 8 == 0)));
     }
 
     /// Any lease call by any actor on any agreement.
     function lease(uint256 who, uint64 id, uint256 call_, uint32 seconds_) external {
-        id = _pick(id);
+        id = _pick(id, Kind.Lease);
         _pledging = sublet.lease(id).provider;
+        LeaseView memory l = sublet.lease(id);
         bytes[9] memory calls = [
             abi.encodeCall(sublet.startLease, (id)),
+            abi.encodeCall(sublet.rejectLease, (id)),
+            abi.encodeCall(sublet.cancelLease, (id)),
+            abi.encodeCall(sublet.expireLease, (id)),
             abi.encodeCall(sublet.settleLease, (id)),
             abi.encodeCall(sublet.topUpLease, (id, uint32(bound(seconds_, 1, 500)))),
             abi.encodeCall(sublet.giveNotice, (id)),
             abi.encodeCall(sublet.closeLease, (id)),
-            abi.encodeCall(sublet.rejectLease, (id)),
-            abi.encodeCall(sublet.cancelLease, (id)),
-            abi.encodeCall(sublet.expireLease, (id)),
             abi.encodeCall(sublet.faultLease, (id))
         ];
-        _onAgreement(_likely(who, id, sublet.lease(id).renter, sublet.lease(id).provider), id, calls[call_ % 9]);
+        uint256 which = call_ % 9;
+        if (call_ % 7 != 0 && l.state == LeaseState.Open) which = call_ % 6 < 4 ? call_ % 4 : 0;
+        if (call_ % 7 != 0 && l.state == LeaseState.Active) which = 4 + call_ % 5;
+        _onAgreement(_likely(who, id, l.renter, l.provider), id, calls[which]);
     }
 
     /// Any job call by any actor on any agreement.
     function job(uint256 who, uint64 id, uint256 call_, uint32 used, uint128 cost) external {
-        id = _pick(id);
+        id = _pick(id, Kind.Job);
         JobView memory j = sublet.job(id);
         bytes32 result = keccak256(abi.encode(id));
         cost = uint128(bound(cost, 0, uint256(j.price) * j.duration));
@@ -140,14 +144,17 @@ contract Handler is Assertions {
         bytes memory sig = _sign(key, sublet.hashAcceptance(id, result, cost));
         bytes[7] memory calls = [
             abi.encodeCall(sublet.submitJob, (id, result, uint32(bound(used, 0, 4_000)))),
+            abi.encodeCall(sublet.rejectJob, (id)),
+            abi.encodeCall(sublet.expireJob, (id)),
             abi.encodeCall(sublet.settleJob, (id, result, cost, sig)),
             abi.encodeCall(sublet.acceptJob, (id)),
             abi.encodeCall(sublet.finalizeJob, (id)),
-            abi.encodeCall(sublet.refuseJob, (id)),
-            abi.encodeCall(sublet.rejectJob, (id)),
-            abi.encodeCall(sublet.expireJob, (id))
+            abi.encodeCall(sublet.refuseJob, (id))
         ];
-        _onAgreement(_likely(who, id, j.renter, j.provider), id, calls[call_ % 7]);
+        uint256 which = call_ % 7;
+        if (call_ % 11 != 0 && j.state == JobState.Open) which = call_ % 6 < 4 ? call_ % 4 : 0;
+        if (call_ % 11 != 0 && j.state == JobState.Submitted) which = 3 + call_ % 4;
+        _onAgreement(_likely(who, id, j.renter, j.provider), id, calls[which]);
     }
 
     // Checks at each act
@@ -200,7 +207,7 @@ contract Handler is Assertions {
 
     // Documents
 
-    function _newOffer(uint256 who, uint256 seed) private pure returns (Offer memory o) {
+    function _newOffer(uint256 who, uint256 seed) private view returns (Offer memory o) {
         o.provider = actor(who);
         o.kind = Kind(seed % 2);
         o.price = uint128(bound(seed >> 8, 1, 1e9));
@@ -211,7 +218,8 @@ contract Handler is Assertions {
         o.notice = uint32(bound(seed >> 40, 0, 2_000));
         o.minCharge = uint32(bound(seed >> 48, 0, 2_000));
         o.maxChallengeWindow = 3_000;
-        o.validUntil = type(uint64).max;
+        // Different for every offer, so that none is counted twice.
+        o.validUntil = type(uint64).max - uint64(_offers.length);
     }
 
     function _newOrder(uint256 who, Offer memory o, uint256 seed) private returns (Order memory w) {
@@ -233,9 +241,17 @@ contract Handler is Assertions {
         return dice == 0 ? renter : provider;
     }
 
-    function _pick(uint64 seed) private view returns (uint64) {
+    /// Seven times of eight a running agreement of the kind, if there is one; else any.
+    function _pick(uint64 seed, Kind kind) private view returns (uint64 id) {
         uint64 count = sublet.agreementCount();
-        return count == 0 ? 1 : 1 + seed % count;
+        if (count == 0) return 1;
+        id = 1 + seed % count;
+        if (seed % 8 == 0) return id;
+        for (uint64 i; i < count; ++i) {
+            uint64 next = 1 + (id + i) % count;
+            uint256 state = kind == Kind.Lease ? uint256(sublet.lease(next).state) : uint256(sublet.job(next).state);
+            if (state != 0 && !_isEnded(next)) return next;
+        }
     }
 
     function _keyOf(address who) private pure returns (uint256) {

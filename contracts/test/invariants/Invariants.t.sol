@@ -35,13 +35,53 @@ contract InvariantsTest is Assertions {
 
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
         targets = new FuzzSelector[](1);
-        bytes4[] memory acts = new bytes4[](14);
+        bytes4[] memory acts = new bytes4[](15);
         (acts[0], acts[1], acts[2]) = (handler.deposit.selector, handler.withdraw.selector, handler.offer.selector);
         (acts[3], acts[4], acts[5]) = (handler.open.selector, handler.open.selector, handler.open.selector);
         (acts[6], acts[7], acts[8]) = (handler.beat.selector, handler.wait.selector, handler.pauseOpen.selector);
         (acts[9], acts[10], acts[11]) = (handler.lease.selector, handler.lease.selector, handler.lease.selector);
-        (acts[12], acts[13]) = (handler.job.selector, handler.job.selector);
+        (acts[12], acts[13], acts[14]) = (handler.job.selector, handler.job.selector, handler.job.selector);
         targets[0] = FuzzSelector(address(handler), acts);
+    }
+
+    /// The handler gets past every first check: each call goes through in a long enough run.
+    function test_handler_reaches_every_call() external {
+        for (uint256 i; i < 2_500; ++i) {
+            uint256 r = uint256(keccak256(abi.encode("reach", i)));
+            (uint256 a, uint256 b, uint64 c, uint256 d) = (r >> 8, r >> 24, uint64(r >> 40), r >> 104);
+            uint256 act = r % 16;
+            if (act == 0) handler.deposit(a, uint128(d));
+            else if (act == 1) handler.withdraw(a, b, uint128(d));
+            else if (act == 2) handler.offer(a, d);
+            else if (act < 6) handler.open(a, b, c, d);
+            else if (act == 6) handler.beat(a);
+            else if (act == 7) handler.wait(d);
+            else if (act == 8) handler.pauseOpen(d);
+            else if (act < 12) handler.lease(a, c, b, uint32(d));
+            else handler.job(a, c, b, uint32(d), uint128(d >> 32));
+        }
+        bytes4[16] memory calls = [
+            sublet.startLease.selector,
+            sublet.settleLease.selector,
+            sublet.topUpLease.selector,
+            sublet.giveNotice.selector,
+            sublet.closeLease.selector,
+            sublet.rejectLease.selector,
+            sublet.cancelLease.selector,
+            sublet.expireLease.selector,
+            sublet.faultLease.selector,
+            sublet.submitJob.selector,
+            sublet.settleJob.selector,
+            sublet.acceptJob.selector,
+            sublet.finalizeJob.selector,
+            sublet.refuseJob.selector,
+            sublet.rejectJob.selector,
+            sublet.expireJob.selector
+        ];
+        for (uint256 i; i < calls.length; ++i) {
+            yes(handler.done(calls[i]) != 0, string.concat("reached call ", vm.toString(i)));
+        }
+        eq(keccak256(bytes(handler.breach())), keccak256(""), handler.breach());
     }
 
     /// I1: the token balance is exactly what is free or held, and that is deposits less withdrawals.
