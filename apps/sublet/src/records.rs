@@ -51,10 +51,10 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Opens them, or starts them.
+    /// Opens them, or starts them; other commands may have them open at the same time.
     pub(crate) async fn open(home: &Home) -> Result<Self> {
         sublet_daemon::create_private_dir(home.root())?;
-        let store = Store::open(&home.records()).await.context("the client's records cannot be opened")?;
+        let store = Store::open_shared(&home.records()).await.context("the client's records cannot be opened")?;
         Ok(Self { orders: store.documents("order"), store })
     }
 

@@ -85,6 +85,8 @@ impl Args {
             None => None,
         };
         let ended = tasks.run(shutdown).await.context("the local network broke down");
+        let home = home.clone();
+        tokio::task::spawn_blocking(move || network::stop_machines(&home)).await??;
         drop(lock);
         match failed {
             Some(error) => Err(error),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, umount2};
 use serde::Serialize;
+use sublet_base::{MachineId, Seconds};
 use sublet_daemon::{CancellationToken, config, create_private_dir};
 use sublet_drivers::Helper;
 use sublet_drivers::container::{ContainerConfig, ContainerDriver};
@@ -12,13 +14,15 @@ use sublet_drivers::fake::FakeDriver;
 use sublet_drivers::qemu::{QemuConfig, QemuDriver};
 use sublet_host::{HostConfig, Images, PortError, Ports, StoredRecords};
 use sublet_images::Artefacts;
-use sublet_machine::{DiskImage, Driver, ImageConfig, ImageRef};
+use sublet_machine::{DiskImage, Driver, DriverError, ImageConfig, ImageRef};
 use sublet_store::Store;
 
 use crate::home::Home;
 
 /// The host of a home when none is named.
 pub(crate) const DEFAULT: &str = "host";
+/// What a machine gets to shut down in when its network does.
+const STOP_GRACE: Seconds = Seconds(5);
 const QEMU: &str = "qemu-system-x86_64";
 
 /// What may run machines.
@@ -99,8 +103,22 @@ pub(crate) fn drivers(data: &Path, kinds: Kinds) -> Result<Vec<Arc<dyn Driver>>>
     Ok(vec![Arc::new(ContainerDriver::new(container)?), Arc::new(QemuDriver::new(qemu)?)])
 }
 
+/// Stops every machine that a host left running in `data`; the next start goes on with them. Blocks.
+pub(crate) fn stop_machines(data: &Path) -> Result<()> {
+    each_machine(data, |driver, id| driver.stop(id, STOP_GRACE))?;
+    // A start mounts what it needs again, so that a network that is down holds nothing of this computer but files.
+    for mount in mounts_below(data)? {
+        umount2(&mount, MntFlags::MNT_DETACH).with_context(|| format!("cannot unmount {}", mount.display()))?;
+    }
+    Ok(())
+}
+
 /// Removes every machine that a host left in `data`. Blocks.
 pub(crate) fn remove_machines(data: &Path) -> Result<()> {
+    each_machine(data, |driver, id| driver.delete(id))
+}
+
+fn each_machine(data: &Path, act: impl Fn(&dyn Driver, &MachineId) -> Result<(), DriverError>) -> Result<()> {
     let root = data.join("drivers");
     for kinds in [Kinds::Real, Kinds::Simulated] {
         if !root.exists() || (kinds == Kinds::Simulated && !root.join("fake").exists()) {
@@ -111,11 +129,23 @@ pub(crate) fn remove_machines(data: &Path) -> Result<()> {
                 .list()
                 .with_context(|| format!("cannot list the {} machines in {}", driver.kind(), data.display()))?
             {
-                driver.delete(&id)?;
+                act(driver.as_ref(), &id)?;
             }
         }
     }
     Ok(())
+}
+
+/// What is mounted below a folder, the innermost first.
+fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read what is mounted")?;
+    // The fifth field; spaces and the like are written as octal escapes.
+    let plain = |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+    let mut found: Vec<_> =
+        table.lines().filter_map(|line| line.split(' ').nth(4)).map(plain).map(PathBuf::from).collect();
+    found.retain(|mount| mount.starts_with(folder));
+    found.reverse();
+    Ok(found)
 }
 
 /// Images of simulated machines: never read.

@@ -19,7 +19,7 @@ pub(crate) enum Talk {
 pub(crate) fn start(file: Option<&Path>, talk: Talk) -> Result<()> {
     let mut log: LogConfig = config::load("log", file, &())?;
     if talk == Talk::Problems && log.filter == LogConfig::default().filter {
-        log.filter = "warn,iroh=error,iroh_relay=error,noq=error,noq_proto=error,sqlx=error".to_owned();
+        log.filter = "warn,iroh=off,iroh_relay=error,noq=error,noq_proto=error,sqlx=error".to_owned();
     }
     Ok(telemetry::init(&log)?)
 }

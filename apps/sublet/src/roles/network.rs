@@ -235,6 +235,14 @@ pub(crate) fn check_home(home: &Home) -> Result<()> {
     refusal.advise(|| "start the local network in another directory: sublet --home DIR up".to_owned())
 }
 
+/// Stops the machines of the local network, which would outlive its hosts. Blocks.
+pub(crate) fn stop_machines(home: &Home) -> Result<()> {
+    for (name, _) in PROVIDERS {
+        host::stop_machines(&home.role(name)).with_context(|| format!("cannot stop the machines of host {name}"))?;
+    }
+    Ok(())
+}
+
 /// Forgets the local network: the chain, every role's data and what the client knew of it. Accounts stay.
 pub(crate) fn reset(home: &Home) -> Result<()> {
     if !chain::record(home).exists() && !home.root().join("roles").exists() {
