@@ -107,7 +107,8 @@ fn print(options: &Options, accelerated: bool, ours: &Times, by_hand: &Times, ra
                 serde_json::json!({"what": what, "ours_ms": ours.as_millis() as u64, "by_hand_ms": hand.as_millis() as u64})
             })
             .collect();
-        let all = serde_json::json!({"accelerated": accelerated, "rounds": options.rounds, "medians": rows, "ratio": ratio});
+        let all =
+            serde_json::json!({"accelerated": accelerated, "rounds": options.rounds, "medians": rows, "ratio": ratio});
         println!("{all}");
         return;
     }

@@ -4,6 +4,8 @@ mod hand;
 mod login;
 mod machine;
 
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,17 +55,27 @@ fn main() -> ExitCode {
 }
 
 fn dial(root: PathBuf, id: &MachineId, port: u16) -> Result<()> {
-    use std::io;
-    use std::net::Shutdown;
-
     let stream = sublet_machine::Driver::dial(&machine::driver(root)?, id, port)?;
     let (mut to, mut from) = (stream.try_clone()?, stream);
     let up = std::thread::spawn(move || -> io::Result<()> {
-        io::copy(&mut io::stdin().lock(), &mut to)?;
+        carry(&mut io::stdin().lock(), &mut to)?;
         to.shutdown(Shutdown::Write)
     });
-    io::copy(&mut from, &mut io::stdout().lock())?;
+    carry(&mut from, &mut io::stdout().lock())?;
     // The machine has hung up; whatever ssh still sends goes nowhere.
     drop(up);
     Ok(())
+}
+
+/// `io::copy` would splice, and that keeps ssh out of its own pipe while it waits for the socket.
+fn carry(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut chunk)?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&chunk[..count])?;
+        to.flush()?;
+    }
 }
