@@ -94,9 +94,11 @@ impl Home {
     /// The network, or what to do when none is known.
     pub(crate) fn network(&self) -> Result<Network> {
         let path = self.root.join("network.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("no network is known in {}", self.root.display()))
-            .advise(|| "start a local network with `sublet up`".to_owned())?;
+        if !path.exists() {
+            let error = anyhow::anyhow!("no network is known in {}", self.root.display());
+            return Err(error).advise(|| "start a local network with `sublet up`, in another terminal".to_owned());
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 

@@ -105,21 +105,30 @@ impl Peers {
     }
 
     /// The lease's machine, while the rent accrues.
-    fn active(&self, peer: PeerKey, lease: LeaseId) -> Result<Case, Refusal> {
+    async fn active(&self, peer: PeerKey, lease: LeaseId) -> Result<Case, Refusal> {
         let case = self.case(peer, Agreement::Lease(lease))?;
         if case.ran_out_at.is_some() {
             return Err(refuse(RefusalReason::NotReady, "the rent is used up: top the lease up to go on"));
         }
-        match self.state.heard().chain.get(&case.id()) {
-            Some(OnChain::Lease(record)) => match record.state {
-                LeaseState::Active => Ok(case),
-                LeaseState::Ended => Err(refuse(RefusalReason::Ended, "the lease is over")),
-                LeaseState::Open | LeaseState::None => {
-                    Err(refuse(RefusalReason::NotReady, "the lease has not started"))
-                }
-            },
-            Some(OnChain::Job(_) | OnChain::Nothing) | None => {
-                Err(refuse(RefusalReason::NotReady, "the lease has not started"))
+        match self.lease_state(lease).await? {
+            LeaseState::Active => Ok(case),
+            LeaseState::Ended => Err(refuse(RefusalReason::Ended, "the lease is over")),
+            LeaseState::Open | LeaseState::None => Err(refuse(RefusalReason::NotReady, "the lease has not started")),
+        }
+    }
+
+    /// What was heard last if it says the lease runs, else the chain's own word: the renter may have read it first.
+    async fn lease_state(&self, lease: LeaseId) -> Result<LeaseState, Refusal> {
+        if let Some(OnChain::Lease(record)) = self.state.heard().chain.get(&Agreement::Lease(lease))
+            && record.state == LeaseState::Active
+        {
+            return Ok(LeaseState::Active);
+        }
+        match self.state.ledger.lease(lease).await {
+            Ok(record) => Ok(record.map_or(LeaseState::None, |record| record.state)),
+            Err(error) => {
+                tracing::warn!(error = %error, "could not ask the chain about a lease");
+                Err(refuse(RefusalReason::Busy, "the provider cannot reach the chain; try again"))
             }
         }
     }
@@ -181,7 +190,7 @@ impl PeerHandler for Peers {
     }
 
     async fn connect(&self, peer: PeerKey, lease: LeaseId, port: u16) -> Result<ByteStream, Refusal> {
-        let case = self.active(peer, lease)?;
+        let case = self.active(peer, lease).await?;
         self.state.host.connect(&case.machine(), port).await.map_err(from_host)
     }
 
@@ -239,7 +248,7 @@ impl PeerHandler for Peers {
     }
 
     async fn set_keys(&self, peer: PeerKey, lease: LeaseId, authorized_keys: Vec<String>) -> Result<(), Refusal> {
-        let case = self.active(peer, lease)?;
+        let case = self.active(peer, lease).await?;
         self.state.host.set_keys(&case.machine(), authorized_keys).await.map_err(from_host)?;
         Ok(())
     }
