@@ -14,7 +14,7 @@ use sublet_market::agreement::{
 };
 use sublet_market::{Acceptance, Class, Kind};
 
-const STORIES: u64 = 40;
+const STORIES: u64 = 60;
 const CALLS: u64 = 12;
 /// Calls made of an agreement that is over: all must be refused.
 const ENCORE: u64 = 2;
@@ -37,7 +37,9 @@ impl Dice {
         let usual = match step {
             Step::Lease(LeaseCall::Start | LeaseCall::Reject | LeaseCall::GiveNotice) => Caller::Provider,
             Step::Job(JobCall::Reject | JobCall::Submit { .. }) => Caller::Provider,
-            Step::Lease(LeaseCall::Cancel) | Step::Job(JobCall::Accept | JobCall::Refuse) => Caller::Renter,
+            Step::Lease(LeaseCall::Cancel | LeaseCall::Close) | Step::Job(JobCall::Accept | JobCall::Refuse) => {
+                Caller::Renter
+            }
             Step::Lease(_) | Step::Job(_) => Caller::Stranger,
         };
         let anybody = [Caller::Renter, Caller::Provider, Caller::Stranger][self.roll(3) as usize];
@@ -45,7 +47,7 @@ impl Dice {
     }
 
     fn wait(&mut self) -> u32 {
-        let range = [3, 3, 30, 150, 150, 700, 4_000][self.roll(7) as usize];
+        let range = [3, 3, 30, 150, 150, 700, 9_000][self.roll(7) as usize];
         self.roll(range) as u32
     }
 }
@@ -117,11 +119,12 @@ impl Agreement {
                     LeaseCall::GiveNotice,
                     LeaseCall::Close,
                     LeaseCall::Fault,
+                    LeaseCall::Fault,
                     LeaseCall::Expire,
                     LeaseCall::Reject,
                     LeaseCall::Cancel,
                 ];
-                let likely = if open && dice.roll(3) > 0 { 0 } else { dice.roll(11) };
+                let likely = if open && dice.roll(3) > 0 { 0 } else { dice.roll(12) };
                 Step::Lease(calls[likely as usize])
             }
             Self::Job(_, job) => {
@@ -339,7 +342,7 @@ async fn compare_stories(kind: Kind) -> Outcome {
                 break;
             }
             stage.net.pass(dice.wait()).await?;
-            if dice.roll(2) == 0 {
+            if dice.roll(3) == 0 {
                 stage.provider.0.submit(&TxKey::passing("beat"), &Call::Beat).await?;
             }
             let step = agreement.roll(&mut dice);
