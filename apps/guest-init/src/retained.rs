@@ -135,7 +135,8 @@ mod tests {
         let mut kept = Retained::new(&[Path::new("/nonexistent"), folder.path()])?;
         let mut written = Vec::new();
         for round in 0..100 {
-            for (stream, length) in [(Stream::Stdout, 3 + round), (Stream::Stderr, 0), (Stream::Stdout, CHUNK - round)] {
+            for (stream, length) in [(Stream::Stdout, 3 + round), (Stream::Stderr, 0), (Stream::Stdout, CHUNK - round)]
+            {
                 kept.append(stream, &vec![round as u8; length])?;
                 written.push((stream, length, round as u8));
             }

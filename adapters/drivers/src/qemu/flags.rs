@@ -59,8 +59,8 @@ pub(super) fn base(boot: Boot<'_>, name: &str, vcpus: Vcpus, memory: MiB) -> Vec
     add("-cpu", cpu.into());
     add("-smp", vcpus.0.to_string());
     add("-m", format!("{}M", memory.0));
-    add("-kernel", comma_safe(boot.kernel));
-    add("-initrd", comma_safe(boot.initrd));
+    add("-kernel", boot.kernel.display().to_string());
+    add("-initrd", boot.initrd.display().to_string());
     add("-append", words.trim_end().replace("  ", " "));
     add("-display", "none".into());
     add("-chardev", "stdio,id=console,signal=off".into());
@@ -101,11 +101,6 @@ pub(super) fn confinement(user: Option<u32>) -> Vec<String> {
         None => vec!["-sandbox".into(), format!("{sandbox},elevateprivileges=deny")],
         Some(user) => vec!["-sandbox".into(), sandbox.into(), "-runas".into(), format!("{user}:{user}")],
     }
-}
-
-/// A path as the value of a flag of its own.
-fn comma_safe(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// A path within a list of options, where a comma is written twice.

@@ -49,9 +49,12 @@ fn unusable(reason: impl Into<String>, remedy: impl Into<String>) -> Unusable {
 struct Circumstances {
     boot: String,
     user: u32,
-    /// Path, inode, length and time of change of every file that matters; absent ones by path alone.
-    files: Vec<(PathBuf, Option<(u64, u64, i64, u32)>)>,
+    /// Every file that matters; absent ones by path alone.
+    files: Vec<(PathBuf, Option<Stamp>)>,
 }
+
+/// Inode, length, time of change and mode of a file.
+type Stamp = (u64, u64, i64, u32);
 
 impl Circumstances {
     fn of(config: &QemuConfig) -> io::Result<Self> {

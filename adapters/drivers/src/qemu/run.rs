@@ -165,9 +165,9 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
     if let Some(limits) = &launch.limits {
         limits.enter().map_err(told("set limits"))?;
     }
-    isolate().map_err(|e| format!("{NAMESPACE} ({e}); see user.max_user_namespaces, or run as root"))?;
+    isolate().map_err(|e| format!("{NAMESPACE}: {e}"))?;
     netns::raise_loopback().map_err(told("raise lo"))?;
-    let tap = tap::make().map_err(|e| format!("{TAP} ({e}); allow this user to open /dev/net/tun, or run as root"))?;
+    let tap = tap::make().map_err(|e| format!("{TAP}: {e}"))?;
     let running = Running {
         qemu: Process::of(std::process::id().cast_signed()).map_err(told("look at itself"))?,
         console: console_process,
