@@ -89,6 +89,8 @@ pub enum Note {
     Creating,
     /// The machine is about to be started.
     Starting(UnixTime),
+    /// The host did start it. A kill in between leaves this out, so that kills do not count as starts.
+    Started,
     /// The machine is gone, and what it had.
     Removed,
     /// The task's result is stored on the host.
@@ -117,6 +119,7 @@ impl Note {
             Self::Creating => ("machine", StepState::Intended),
             Self::Removed => ("machine", StepState::Undone),
             Self::Starting(_) => ("start", StepState::Intended),
+            Self::Started => ("start", StepState::Done),
             Self::Finished(_) | Self::Judged(..) => ("result", StepState::Done),
             Self::Accepted(Some(_)) => ("acceptance", StepState::Done),
             Self::Accepted(None) => ("acceptance", StepState::Undone),
@@ -140,7 +143,7 @@ pub struct Case {
     pub creations: u32,
     /// A machine may exist.
     pub may_exist: bool,
-    /// How often, and when last, the machine was about to be started.
+    /// How often the machine was started.
     pub starts: u32,
     /// When it was about to be started for the last time.
     pub started_at: Option<UnixTime>,
@@ -215,10 +218,8 @@ impl Case {
                 self.creations += 1;
                 self.may_exist = true;
             }
-            Note::Starting(at) => {
-                self.starts += 1;
-                self.started_at = Some(*at);
-            }
+            Note::Starting(at) => self.started_at = Some(*at),
+            Note::Started => self.starts += 1,
             Note::Removed => {
                 self.may_exist = false;
                 (self.starts, self.started_at, self.missing_since) = (0, None, None);

@@ -52,6 +52,7 @@ pub(crate) async fn execute(
         Action::Start => {
             state.note(id, Note::Starting(now)).await?;
             state.host.start(&machine).await?;
+            state.note(id, Note::Started).await?;
         }
         Action::Stop => {
             state.host.stop(&machine, policy.stop_grace).await?;
@@ -81,6 +82,7 @@ fn tell(id: Agreement, note: &Note) {
         Note::Handed(_)
         | Note::Creating
         | Note::Starting(_)
+        | Note::Started
         | Note::Removed
         | Note::Accepted(_)
         | Note::Fetched

@@ -47,7 +47,7 @@ fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &
     };
     match host {
         // The host had no room, or was away: better to say so while it costs nothing.
-        OnHost::Silent | OnHost::Absent if last_moment && case.starts == 0 => decline(),
+        OnHost::Silent | OnHost::Absent if last_moment && case.started_at.is_none() => decline(),
         OnHost::Silent => None,
         OnHost::Absent => again(case, job, document, now, policy).or(Some(Action::Create)),
         OnHost::Here(machine) => work(case, job, document, machine, now, policy),

@@ -109,7 +109,7 @@ pub enum Action {
     Note(Note),
     /// Note [`Note::Creating`], then create the machine.
     Create,
-    /// Note [`Note::Starting`], then start the machine.
+    /// Note [`Note::Starting`], start the machine, then note [`Note::Started`].
     Start,
     /// Stop the machine; its disk stays.
     Stop,

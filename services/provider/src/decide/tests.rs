@@ -235,6 +235,9 @@ impl World {
                 if kill != Kill::BeforeEffect {
                     self.set_phase(Phase::Running);
                 }
+                if kill == Kill::Never {
+                    self.notes.push(Note::Started);
+                }
             }
             Action::Stop => self.set_phase(Phase::Stopped),
             Action::Delete => {
