@@ -102,7 +102,14 @@ impl Rig {
 }
 
 impl Drop for Rig {
+    /// After a test that failed as well: machines outlive whoever started them.
     fn drop(&mut self) {
+        let driver = self.driver();
+        for id in driver.list().unwrap_or_default() {
+            if let Err(e) = driver.delete(&id) {
+                eprintln!("{id} is left behind: {e}");
+            }
+        }
         let _ = fs::copy(self.root().join("probe.json"), Self::remembered());
     }
 }

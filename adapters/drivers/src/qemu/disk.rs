@@ -15,11 +15,12 @@ pub(super) fn formatter() -> Command {
     command
 }
 
-/// Makes the disk at `path`, whole or not at all. Harmless if it is there.
+/// Makes the disk at `path`, whole or not at all. Harmless if it is there. The formatter holds the machine's lock too: if
+/// we die, nobody begins again before it has ended.
 ///
 /// # Errors
 /// The system's, or what the formatter said.
-pub(super) fn make(path: &Path, bytes: u64) -> io::Result<()> {
+pub(super) fn make(path: &Path, bytes: u64, lock: Stdio) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -28,7 +29,7 @@ pub(super) fn make(path: &Path, bytes: u64) -> io::Result<()> {
     file.set_len(bytes)?;
     drop(file);
     let options = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
-    let output = formatter().args(["-q", "-F", "-m", "0", "-E", options]).arg(&next).stdin(Stdio::null()).output()?;
+    let output = formatter().args(["-q", "-F", "-m", "0", "-E", options]).arg(&next).stdin(lock).output()?;
     if !output.status.success() {
         return Err(io::Error::other(last_words(&output.stderr)));
     }

@@ -225,7 +225,7 @@ impl Driver for QemuDriver {
         }
         let folder = self.folder(&spec.id);
         files::private_folder(&folder).map_err(failed(&spec.id, "create"))?;
-        let _lock = self.lock(&spec.id)?;
+        let lock = self.lock(&spec.id)?;
         match self.spec(&spec.id).map_err(failed(&spec.id, "create"))? {
             Some(known) if known != *spec => return Err(refused("it exists, and is to be something else".into())),
             Some(_) => {}
@@ -234,7 +234,10 @@ impl Driver for QemuDriver {
                 files::replace(&folder.join("spec.json"), &text).map_err(failed(&spec.id, "create"))?;
             }
         }
-        disk::make(&folder.join(DISK), spec.resources.disk.bytes()).map_err(failed(&spec.id, "create"))?;
+        let size = spec.resources.disk.bytes();
+        lock.try_clone()
+            .and_then(|lock| disk::make(&folder.join(DISK), size, lock.into()))
+            .map_err(failed(&spec.id, "create"))?;
         self.prepared(&spec.id)
     }
 
