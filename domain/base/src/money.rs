@@ -117,7 +117,12 @@ impl FromStr for Amount {
             return if digits(units) { units.parse().map(Self).map_err(|_| invalid()) } else { Err(invalid()) };
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > TOKEN_DECIMALS || text.ends_with('.') {
+        if whole.is_empty()
+            || !digits(whole)
+            || !digits(fraction)
+            || fraction.len() > TOKEN_DECIMALS
+            || text.ends_with('.')
+        {
             return Err(invalid());
         }
         let whole: u128 = whole.parse().map_err(|_| invalid())?;
@@ -137,7 +142,9 @@ macro_rules! units_as_text {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                text.parse().map(Self).map_err(|_| serde::de::Error::custom("expected whole token units as a decimal string"))
+                text.parse()
+                    .map(Self)
+                    .map_err(|_| serde::de::Error::custom("expected whole token units as a decimal string"))
             }
         }
     };
@@ -159,7 +166,19 @@ mod tests {
         assert_eq!(Amount::tokens(3).to_string(), "3");
         assert_eq!(Amount(1).to_string(), "0.000000000000000001");
         assert_eq!(format!("{:.2}", Amount(1_239_000_000_000_000_000)), "1.23");
-        for bad in ["", ".", "1.", ".5", "-1", "1e3", "+1", "1.0000000000000000001", "999999999999999999999999999999", "u", "1 "] {
+        for bad in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "1e3",
+            "+1",
+            "1.0000000000000000001",
+            "999999999999999999999999999999",
+            "u",
+            "1 ",
+        ] {
             assert!(bad.parse::<Amount>().is_err(), "{bad:?} should be refused");
         }
     }
