@@ -66,6 +66,13 @@ pub(crate) fn last_words(stderr: &[u8]) -> String {
     line.chars().take(400).collect()
 }
 
+/// The first line of what a tool said, at most 400 characters; what follows is usually advice.
+pub(crate) fn first_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it died without a word");
+    line.chars().take(400).collect()
+}
+
 /// Runs one helper: the first argument is its name, the others are its own.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let name = args.next().unwrap_or_default();

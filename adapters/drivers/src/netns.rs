@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -71,7 +72,12 @@ pub(crate) fn dial_helper(args: &[OsString]) -> HelperResult {
     let [pid, address] = args else { return Err(format!("usage: {DIAL} PID ADDRESS:PORT")) };
     let pid: u32 = parse(pid, "process id")?;
     let address: SocketAddr = parse(address, "address")?;
+    // A process id that has passed to somebody else must not lead to the host's own loopback.
+    let own = network("self")?;
     enter(pid).map_err(|e| format!("cannot enter the network of process {pid}: {e}"))?;
+    if own == network("self")? {
+        return Err(format!("process {pid} is no machine's"));
+    }
     let socket = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(|e| match e.kind() {
         io::ErrorKind::ConnectionRefused => format!("{REFUSED} {address} in the machine"),
         _ => format!("cannot connect to {address} in the machine: {e}"),
@@ -86,6 +92,12 @@ pub(crate) fn dial_helper(args: &[OsString]) -> HelperResult {
     )
     .map(drop)
     .map_err(|e| format!("cannot pass the connection back: {e}"))
+}
+
+/// The network namespace of a process.
+fn network(process: &str) -> Result<PathBuf, String> {
+    std::fs::read_link(format!("/proc/{process}/ns/net"))
+        .map_err(|e| format!("cannot tell network namespaces apart: {e}"))
 }
 
 fn parse<T: std::str::FromStr>(arg: &OsString, what: &str) -> Result<T, String> {

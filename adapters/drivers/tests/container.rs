@@ -129,3 +129,13 @@ fn an_init_killed_from_outside_is_seen_and_cleared() {
     ContainerDriver::delete(&driver, &spec.id).expect("deleted");
     rig.assert_no_trace();
 }
+
+#[test]
+fn a_process_of_the_host_is_no_way_in() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("listens");
+    let address = listener.local_addr().expect("bound");
+    let helper = sublet_drivers::Helper::new(env!("CARGO_BIN_EXE_sublet-driver-helper").into());
+    let refused =
+        sublet_drivers::netns::dial(&helper, std::process::id(), address).expect_err("the host's own network");
+    assert!(refused.to_string().contains("no machine's"), "{refused}");
+}

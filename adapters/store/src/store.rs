@@ -10,6 +10,7 @@ use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::{Instant, sleep};
 
 use crate::error::Doing;
 use crate::{Book, Cursor, Documents, Journal, StoreError};
@@ -43,7 +44,31 @@ impl Store {
     /// [`StoreError::InUse`] if another process has it open, [`StoreError::OtherVersion`] if a later version wrote it,
     /// [`StoreError::Full`], [`StoreError::Damaged`], [`StoreError::Open`].
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = prepare(path)?;
+        let lock = prepare(path, Sharing::Alone)?;
+        Self::connect(path, lock).await
+    }
+
+    /// Opens the database at `path` together with other processes that open it this way, creating it if it is missing.
+    ///
+    /// Writes of all of them land one after the other; what one reads, another may have changed since.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::InUse`] only if a process has it open alone.
+    pub async fn open_shared(path: &Path) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + BUSY;
+        let lock = loop {
+            match prepare(path, Sharing::Among) {
+                Err(StoreError::InUse { .. }) if Instant::now() < deadline => sleep(BUSY / 500).await,
+                prepared => break prepared?,
+            }
+        };
+        let store = Self::connect(path, lock).await?;
+        // Whoever came first has made the tables; from here on others may come in.
+        store._lock.lock_shared().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        Ok(store)
+    }
+
+    async fn connect(path: &Path, lock: File) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -115,8 +140,18 @@ impl Tx {
     }
 }
 
-/// Creates the folder and the file with tight permissions, and takes the lock that keeps other processes out.
-fn prepare(path: &Path) -> Result<File, StoreError> {
+/// With whom a database file is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// With no other process.
+    Alone,
+    /// With processes that ask for the same.
+    Among,
+}
+
+/// Creates the folder and the file with tight permissions, and takes the lock that keeps other processes out, or at
+/// least those that do not share. The first that shares keeps all others waiting until it has made the tables.
+fn prepare(path: &Path, sharing: Sharing) -> Result<File, StoreError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| StoreError::Open { path, source }
@@ -129,7 +164,11 @@ fn prepare(path: &Path) -> Result<File, StoreError> {
     let lock_path = PathBuf::from(name);
     let private = |truncate| OpenOptions::new().create(true).write(true).truncate(truncate).mode(0o600).to_owned();
     let lock = private(true).open(&lock_path).map_err(at(&lock_path))?;
-    match lock.try_lock() {
+    let taken = match (lock.try_lock(), sharing) {
+        (Err(TryLockError::WouldBlock), Sharing::Among) => lock.try_lock_shared(),
+        (taken, _) => taken,
+    };
+    match taken {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => return Err(StoreError::Open { path: lock_path, source }),

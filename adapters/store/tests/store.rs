@@ -200,3 +200,16 @@ async fn a_file_that_is_no_database_is_named_as_damaged() -> Outcome {
     assert!(matches!(error, Some(StoreError::Damaged { .. })), "got {error:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn those_that_share_see_each_others_writes_and_one_that_does_not_waits_outside() -> Outcome {
+    let (_folder, path) = scratch();
+    let (one, other) = tokio::try_join!(Store::open_shared(&path), Store::open_shared(&path))?;
+    one.documents("order").put("a", &json!({"n": 1}), Expect::Anything).await?;
+    let seen: Option<Value> = other.documents("order").get("a").await?.map(|found| found.value);
+    assert_eq!(seen, Some(json!({"n": 1})));
+    assert!(matches!(Store::open(&path).await, Err(StoreError::InUse { .. })));
+    drop((one, other));
+    Store::open(&path).await?;
+    Ok(())
+}

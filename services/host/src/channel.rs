@@ -53,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) folder: Folder,
     pub(crate) max_output: u64,
     pub(crate) boot_timeout: Duration,
+    /// It has reported before: whoever holds the machine has waited already, and nobody ends it for being quiet.
+    pub(crate) booted: bool,
 }
 
 /// An open channel; dropping it closes it.
@@ -69,7 +71,7 @@ impl Channel {
         let (commands, orders) = mpsc::channel(16);
         let (reports, heard) = mpsc::channel(16);
         let deadline = Instant::now() + setup.boot_timeout;
-        let task = tokio::spawn(Talk { setup, orders, reports, deadline, booted: false }.run()).abort_handle();
+        let task = tokio::spawn(Talk { booted: setup.booted, setup, orders, reports, deadline }.run()).abort_handle();
         Self { commands, heard, task }
     }
 

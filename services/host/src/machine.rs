@@ -134,6 +134,7 @@ impl Owner {
             if effects.contains(&Effect::Start) {
                 next.started = Some(now());
                 next.result = None;
+                next.kernel = None;
             }
             self.shared.ports.records.save(&next).await.map_err(AskError::NotStored)?;
             self.publish(next);
@@ -330,6 +331,13 @@ impl Owner {
         self.shared.folder(self.record.id())
     }
 
+    fn has_booted(&self) -> bool {
+        match self.record.request.guest.workload {
+            Workload::Login { .. } => matches!(self.record.life.guest(), Guest::Ready { .. }),
+            Workload::Task { .. } => self.record.kernel.is_some(),
+        }
+    }
+
     fn listen(&mut self) {
         if self.channel.is_some() {
             return;
@@ -343,6 +351,7 @@ impl Owner {
                     folder: self.folder(),
                     max_output: self.shared.config.max_output(),
                     boot_timeout: self.shared.config.boot_timeout(),
+                    booted: self.has_booted(),
                 }));
             }
             Err(e) => tracing::error!(error = with_causes(&e), "the machine has no guest channel"),

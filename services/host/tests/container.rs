@@ -261,6 +261,10 @@ async fn a_host_killed_at_any_moment_adopts_or_undoes(folder: &Path) {
         assert_eq!(there, known, "round {round}: no orphan, nothing lost");
         eprintln!("round {round}: {:?}", views.iter().map(|v| (&v.phase, &v.guest)).collect::<Vec<_>>());
         for view in views {
+            if view.phase == Phase::Running && round % 2 == 1 {
+                let ended = over(&client, &name).await;
+                assert!(ended.result.is_some(), "round {round}: what an adopted task says is not lost: {ended:?}");
+            }
             client.delete(&view.id).await.unwrap_or_else(|e| panic!("round {round}: {e}"));
         }
         assert!(driver.list().expect("listed").is_empty());

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
 use sublet_base::{MachineId, MiB, Seconds, keccak256};
 use sublet_client::{HostError, MachineChange};
 use sublet_drivers::fake::{FakeDriver, HOST_KEY};
-use sublet_machine::{Driver, DriverKind, Guest, ImageRef, Phase, Resources};
+use sublet_host::{PortError, Record, Records};
+use sublet_machine::{Driver, DriverKind, Guest, ImageRef, Observed, Phase, Resources};
 use sublet_wire::guest::Workload;
 use sublet_wire::host::{LogSource, MachineView};
 use support::{Host, MISSING, eventually, request, task};
@@ -252,5 +254,66 @@ async fn a_driver_that_fails_anywhere_leaves_a_machine_that_can_be_deleted() {
         assert!(driver.list().expect("listed").is_empty());
         assert_eq!(host.client.report().await.expect("a report").free.memory, MiB(1024));
     }
+    host.stop().await;
+}
+
+/// A store that can be told to fail.
+struct Failing {
+    inner: Arc<dyn Records>,
+    fails: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Records for Failing {
+    async fn load(&self) -> Result<Vec<Record>, PortError> {
+        self.inner.load().await
+    }
+
+    async fn save(&self, record: &Record) -> Result<(), PortError> {
+        if self.fails.load(Ordering::SeqCst) { Err("the disk is full".into()) } else { self.inner.save(record).await }
+    }
+
+    async fn remove(&self, id: &MachineId) -> Result<(), PortError> {
+        if self.fails.load(Ordering::SeqCst) { Err("the disk is full".into()) } else { self.inner.remove(id).await }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_does_not_happen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = fake(folder.path());
+    let mut ports = support::ports(folder.path(), vec![driver.clone()]).await;
+    let records = Arc::new(Failing { inner: ports.records.clone(), fails: AtomicBool::new(false) });
+    ports.records = records.clone();
+    let host = Host::start_on(folder.path(), ports).await;
+    let client = &host.client;
+    client.create(request("kept", login())).await.expect("created");
+
+    records.fails.store(true, Ordering::SeqCst);
+    let refused = client.create(request("lost", login())).await.expect_err("not stored");
+    assert!(matches!(&refused, HostError::Failed(text) if text.contains("disk is full")), "{refused}");
+    let refused = client.start(&id("kept")).await.expect_err("not stored");
+    assert!(matches!(&refused, HostError::Failed(text) if text.contains("nothing was done")), "{refused}");
+    assert_eq!(driver.observe(&id("kept")).expect("seen"), Observed::Stopped);
+    assert_eq!(client.report().await.expect("a report").free.memory, MiB(1024 - 128), "nothing is taken for it");
+
+    records.fails.store(false, Ordering::SeqCst);
+    client.start(&id("kept")).await.expect("starts now");
+    client.create(request("lost", login())).await.expect("created now");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_request_twice_at_once_makes_one_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    let create = || host.client.create(request("one", login()));
+    let (first, second) = tokio::join!(create(), create());
+    assert_eq!(first.expect("created"), second.expect("created"));
+    let one = id("one");
+    let (deleted, again) = tokio::join!(host.client.delete(&one), host.client.delete(&one));
+    deleted.expect("deleted");
+    again.expect("deleted");
+    assert_eq!(host.client.report().await.expect("a report").free.memory, MiB(1024));
     host.stop().await;
 }

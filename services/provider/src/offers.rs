@@ -34,7 +34,7 @@ pub(crate) enum Step {
     NoRoom,
 }
 
-/// How many agreements a host has room for, when `shares` offers divide it.
+/// How many agreements a host has room for, when `shares` offers divide it; none if no driver of it works.
 pub(crate) fn capacity(host: &HostReport, each: &Resources, shares: usize) -> u32 {
     let total = Resources {
         vcpus: host.total.vcpus,
@@ -43,6 +43,9 @@ pub(crate) fn capacity(host: &HostReport, each: &Resources, shares: usize) -> u3
         gpus: 0,
         traits: each.traits,
     };
+    if !host.drivers.is_empty() && host.drivers.iter().all(|driver| driver.state.is_err()) {
+        return 0;
+    }
     let shares = u32::try_from(shares.max(1)).unwrap_or(u32::MAX);
     let room = total.room_for(each);
     // A small host serves whichever comes first; the agent rejects what then finds no room.
@@ -157,5 +160,8 @@ mod tests {
         assert_eq!(capacity(&host, &config().resources, 3), 2);
         let huge = Resources { vcpus: Vcpus(9), ..config().resources };
         assert_eq!(capacity(&host, &huge, 1), 0);
+        let no = sublet_machine::Unusable { reason: "no".into(), remedy: "none".into() };
+        let driver = sublet_wire::host::DriverReport { kind: sublet_machine::DriverKind::Qemu, state: Err(no) };
+        assert_eq!(capacity(&HostReport { drivers: vec![driver], ..host }, &config().resources, 1), 0);
     }
 }

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -92,7 +93,7 @@ impl Stage {
         let ids = mounts::lend_ids(&Helper::new(binary), launch.first_id)?;
         mounts::bind_shifted(&launch.image, &lower, &ids)
             .map_err(|e| format!("cannot shift the image's owners: {e}"))?;
-        mounts::mount_file(&launch.folder.join("disk.img"), "ext4", "noatime,nosuid,nodev", &disk)?;
+        mounts::mount_file(&launch.folder.join("disk.img"), "ext4", "noatime,nosuid,nodev", &disk, Stdio::inherit())?;
         for name in ["upper", "work"] {
             let path = disk.join(name);
             match fs::create_dir(&path) {
@@ -168,8 +169,9 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     text.replace('\n', " ")
 }
 
-/// Makes the file that becomes a machine's disk: sparse, formatted, and whole or not there.
-pub(super) fn make_disk(path: &Path, bytes: u64, owner: u32) -> io::Result<()> {
+/// Makes the file that becomes a machine's disk: sparse, formatted, and whole or not there. The lock stays taken until it
+/// is formatted, even if this process dies meanwhile.
+pub(super) fn make_disk(path: &Path, bytes: u64, owner: u32, lock: Stdio) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -177,14 +179,14 @@ pub(super) fn make_disk(path: &Path, bytes: u64, owner: u32) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     file.set_len(bytes)?;
     drop(file);
-    let output = std::process::Command::new("mkfs.ext4")
+    let output = Command::new("mkfs.ext4")
         .args(["-q", "-F", "-m", "0", "-E"])
         .arg(format!("lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner={owner}:{owner}"))
         .arg(&next)
-        .stdin(std::process::Stdio::null())
+        .stdin(lock)
         .output()?;
     if !output.status.success() {
-        return Err(io::Error::other(crate::helper::last_words(&output.stderr)));
+        return Err(io::Error::other(crate::helper::first_words(&output.stderr)));
     }
     fs::rename(&next, path)?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())

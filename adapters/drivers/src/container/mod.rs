@@ -156,11 +156,11 @@ impl ContainerDriver {
     }
 
     fn mount_image(&self, image: &DiskImage) -> io::Result<PathBuf> {
-        let _lock = self.images_lock()?;
+        let lock = self.images_lock()?;
         let point = self.image_point(&image.digest);
         if !mounts::is_mounted(&point)? {
             files::private_folder(&point)?;
-            mounts::mount_file(&image.rootfs, "erofs", "ro,nosuid,nodev", &point)?;
+            mounts::mount_file(&image.rootfs, "erofs", "ro,nosuid,nodev", &point, Stdio::from(lock.try_clone()?))?;
         }
         Ok(point)
     }
@@ -244,10 +244,12 @@ impl Driver for ContainerDriver {
 
     fn create(&self, spec: &MachineSpec) -> Result<Prepared, DriverError> {
         let folder = self.folder(&spec.id);
+        files::private_folder(&folder).map_err(failed(&spec.id, "create"))?;
+        let lock = self.lock(&spec.id)?;
         let make = || {
-            files::private_folder(&folder)?;
             launch::save_spec(&folder, spec)?;
-            launch::make_disk(&folder.join("disk.img"), spec.resources.disk.bytes(), self.first_id(&spec.id))
+            let (path, bytes) = (folder.join("disk.img"), spec.resources.disk.bytes());
+            launch::make_disk(&path, bytes, self.first_id(&spec.id), Stdio::from(lock.try_clone()?))
         };
         make().map_err(failed(&spec.id, "create"))?;
         self.prepared(&spec.id)

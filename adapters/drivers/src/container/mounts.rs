@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::helper::{Helper, HelperResult, last_words};
+use crate::helper::{Helper, HelperResult, first_words};
 
 /// Name of the helper that lends its user namespace: it makes one, says so, and waits for its input to end.
 pub(crate) const LEND_IDS: &str = "userns-lend";
@@ -22,15 +22,16 @@ pub(super) fn is_mounted(path: &Path) -> io::Result<bool> {
     Ok(info.lines().any(|line| line.split(' ').nth(4) == Some(&wanted)))
 }
 
-/// Mounts a file through a loop device that disappears with the mount.
-pub(super) fn mount_file(file: &Path, kind: &str, options: &str, at: &Path) -> io::Result<()> {
+/// Mounts a file through a loop device that disappears with the mount. The lock stays taken until it is mounted, even if
+/// this process dies meanwhile.
+pub(super) fn mount_file(file: &Path, kind: &str, options: &str, at: &Path, lock: Stdio) -> io::Result<()> {
     let output = Command::new("mount")
         .args(["-n", "-t", kind, "-o", &format!("loop,{options}")])
         .arg(file)
         .arg(at)
-        .stdin(Stdio::null())
+        .stdin(lock)
         .output()?;
-    if output.status.success() { Ok(()) } else { Err(io::Error::other(last_words(&output.stderr))) }
+    if output.status.success() { Ok(()) } else { Err(io::Error::other(first_words(&output.stderr))) }
 }
 
 /// Mounts a small tmpfs: for what a guest writes on the host.

@@ -75,9 +75,13 @@ pub(crate) async fn ports(folder: &Path, drivers: Vec<Arc<dyn Driver>>) -> Ports
 
 impl Host {
     pub(crate) async fn start(folder: &Path, drivers: Vec<Arc<dyn Driver>>) -> Self {
+        Self::start_on(folder, ports(folder, drivers).await).await
+    }
+
+    pub(crate) async fn start_on(folder: &Path, ports: Ports) -> Self {
         let config = config(folder);
         let (socket, stop) = (config.socket.clone(), CancellationToken::new());
-        let running = tokio::spawn(sublet_host::run(config, ports(folder, drivers).await, stop.clone()));
+        let running = tokio::spawn(sublet_host::run(config, ports, stop.clone()));
         let client = HostClient::new(&socket).expect("a client");
         eventually("the host answers", async || client.list().await.ok()).await;
         Self { client, socket, stop, running }
