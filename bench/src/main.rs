@@ -3,6 +3,8 @@
 mod hand;
 mod login;
 mod machine;
+mod network;
+mod runc;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -24,6 +26,8 @@ struct Cli {
 enum Command {
     /// Machine create -> ssh login, divided by the same image booted by plain QEMU with the same flags.
     Machine(machine::Options),
+    /// A local network: its idle memory, and a job's time beside the same container run by `runc`.
+    Network(network::Options),
     /// Connects standard input and output to a machine's port, as ssh's ProxyCommand.
     #[command(hide = true)]
     Dial {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Machine(options) => machine::run(&options),
+        Command::Network(options) => network::run(&options),
         Command::Dial { root, id, port } => dial(root, &id, port),
     };
     match result {
