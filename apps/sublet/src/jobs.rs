@@ -19,6 +19,8 @@ use crate::session::Session;
 /// How long a provider may take to notice a new agreement.
 const HANDOVER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(250);
+/// A short job is over before the first of those looks; this one is doubled up to [`POLL`].
+const FIRST_POLL: Duration = Duration::from_millis(20);
 
 /// How a job ended for its renter.
 #[derive(Clone, Debug, Serialize)]
@@ -112,6 +114,7 @@ pub(crate) async fn wait_finished(
     agreement: Agreement,
     progress: &Progress,
 ) -> Result<(B256, Amount)> {
+    let mut pause = FIRST_POLL;
     loop {
         match client.status(agreement).await {
             Ok(Status { state: MachineState::Finished { result_hash, cost, .. }, .. }) => {
@@ -127,7 +130,8 @@ pub(crate) async fn wait_finished(
             }
             Err(error) => return Err(error.into()),
         }
-        sleep(POLL).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(POLL);
     }
 }
 

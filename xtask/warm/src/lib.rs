@@ -1,1 +1,0 @@
-//! Keeps dependency features unified while packages are built one at a time.
