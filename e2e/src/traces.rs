@@ -17,18 +17,23 @@ pub struct Traces {
     home: PathBuf,
     cgroups: BTreeSet<String>,
     namespaces: BTreeSet<PathBuf>,
+    /// Machines of others, there before this network.
+    foreign: BTreeSet<String>,
 }
 
 impl Traces {
     /// Of everything that belongs to `home`.
     pub fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), cgroups: BTreeSet::new(), namespaces: BTreeSet::new() }
+        let foreign = machines().unwrap_or_default().into_iter().map(|(_, group)| group).collect();
+        Self { home: home.to_owned(), cgroups: BTreeSet::new(), namespaces: BTreeSet::new(), foreign }
     }
 
     /// Remembers where the home's processes live now; returns how many there are.
     pub fn observe(&mut self) -> Result<usize> {
         let own = std::fs::read_link("/proc/self/ns/net")?;
-        let processes = self.processes()?;
+        let mut processes = self.processes()?;
+        let machines = machines()?.into_iter().filter(|(_, group)| !self.foreign.contains(group));
+        processes.extend(machines.map(|(id, _)| id));
         for id in &processes {
             let folder = Path::new("/proc").join(id.to_string());
             let groups = std::fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
@@ -99,6 +104,22 @@ impl Traces {
         };
         Ok(all_processes()?.into_iter().filter(belongs).collect())
     }
+}
+
+/// Processes in the control group of a machine that serves an agreement: one in a container sees nothing of the home.
+fn machines() -> Result<Vec<(u32, String)>> {
+    let machine = |path: &str| {
+        let mut parts = path.rsplit('/');
+        let name = parts.next().unwrap_or_default();
+        let serves = name.starts_with("lease-") || name.starts_with("job-");
+        serves && parts.next().is_some_and(|parent| parent.starts_with("sublet-"))
+    };
+    let group = |id: u32| {
+        let groups = std::fs::read_to_string(format!("/proc/{id}/cgroup")).unwrap_or_default();
+        let path = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find(|path| machine(path));
+        path.map(|path| (id, path.to_owned()))
+    };
+    Ok(all_processes()?.into_iter().filter_map(group).collect())
 }
 
 /// Children of a process whose command line holds `word`.
