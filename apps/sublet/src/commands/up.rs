@@ -86,12 +86,13 @@ impl Args {
         };
         let ended = tasks.run(shutdown).await.context("the local network broke down");
         let home = home.clone();
-        tokio::task::spawn_blocking(move || network::stop_machines(&home)).await??;
+        let stopped = tokio::task::spawn_blocking(move || network::stop_machines(&home)).await?;
         drop(lock);
         match failed {
             Some(error) => Err(error),
             None => {
                 ended?;
+                stopped?;
                 output.say("stopped; `sublet up` goes on from here")?;
                 Ok(ExitCode::SUCCESS)
             }
