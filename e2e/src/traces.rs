@@ -37,7 +37,8 @@ impl Traces {
         for id in &processes {
             let folder = Path::new("/proc").join(id.to_string());
             let groups = std::fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
-            self.cgroups.extend(machine_groups(&groups).map(str::to_owned));
+            let groups = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+            self.cgroups.extend(groups.filter(|path| path.contains("/sublet-")).map(str::to_owned));
             let net = std::fs::read_link(folder.join("ns/net"));
             self.namespaces.extend(net.ok().filter(|net| *net != own));
         }
@@ -86,48 +87,39 @@ impl Traces {
         Ok(places.filter(|path| path.exists()).map(|path| format!("cgroup {}", path.display())).collect())
     }
 
-    /// Processes that were started in the home, work in it, or live in a cgroup of its machines.
+    /// Processes that were started in the home, work in it, or see a part of it.
     fn processes(&self) -> Result<Vec<u32>> {
         let needle = self.home.as_os_str().as_bytes();
         let holds = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
         let own = std::process::id();
-        let groups = self.groups_of_containers();
+        // Mounts made in our namespace show in everybody's list; they are looked at once, on their own.
+        let ours = std::fs::read_link("/proc/self/ns/mnt")?;
         let belongs = |id: &u32| {
             let folder = Path::new("/proc").join(id.to_string());
             let cwd = std::fs::read_link(folder.join("cwd")).unwrap_or_default();
-            let seen =
-                ["cmdline", "environ"].iter().any(|name| holds(&std::fs::read(folder.join(name)).unwrap_or_default()));
-            let within = std::fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
-            let within = machine_groups(&within).any(|group| self.cgroups.contains(group) || groups.contains(group));
-            *id != own && (cwd.starts_with(&self.home) || seen || within)
+            let elsewhere = std::fs::read_link(folder.join("ns/mnt")).is_ok_and(|space| space != ours);
+            let files: &[&str] = if elsewhere { &["cmdline", "environ", "mountinfo"] } else { &["cmdline", "environ"] };
+            let seen = files.iter().any(|name| holds(&std::fs::read(folder.join(name)).unwrap_or_default()));
+            *id != own && (cwd.starts_with(&self.home) || seen)
         };
         Ok(all_processes()?.into_iter().filter(belongs).collect())
     }
-
-    /// Cgroups of the containers whose first process a host in this home has written down.
-    fn groups_of_containers(&self) -> BTreeSet<String> {
-        let mut groups = BTreeSet::new();
-        let mut folders = vec![self.home.clone()];
-        while let Some(folder) = folders.pop() {
-            // Hosts work meanwhile: what has just gone is no longer of interest.
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != "images" {
-                    folders.push(entry.path());
-                } else if entry.file_name() == "init.json" {
-                    let text = std::fs::read(entry.path()).unwrap_or_default();
-                    let init: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-                    let within = std::fs::read_to_string(format!("/proc/{}/cgroup", init["pid"])).unwrap_or_default();
-                    groups.extend(machine_groups(&within).map(str::to_owned));
-                }
-            }
-        }
-        groups
-    }
 }
 
-/// The cgroups of machines in what `/proc/PID/cgroup` says.
-fn machine_groups(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.contains("/sublet-"))
+/// Processes in the control group of a machine that serves an agreement: one in a container sees nothing of the home.
+fn machines() -> Result<Vec<(u32, String)>> {
+    let machine = |path: &str| {
+        let mut parts = path.rsplit('/');
+        let name = parts.next().unwrap_or_default();
+        let serves = name.starts_with("lease-") || name.starts_with("job-");
+        serves && parts.next().is_some_and(|parent| parent.starts_with("sublet-"))
+    };
+    let group = |id: u32| {
+        let groups = std::fs::read_to_string(format!("/proc/{id}/cgroup")).unwrap_or_default();
+        let path = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find(|path| machine(path));
+        path.map(|path| (id, path.to_owned()))
+    };
+    Ok(all_processes()?.into_iter().filter_map(group).collect())
 }
 
 /// Children of a process whose command line holds `word`.

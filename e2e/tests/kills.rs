@@ -70,10 +70,8 @@ fn ten_kills_orphan_no_machine_and_lose_no_money() -> Result<()> {
     let sublet = &network.sublet;
     std::fs::write(sublet.home().join("slow.toml"), MODULE)?;
     let mut seller = Seller::start(sublet, "acme", OFFERS)?;
-    wait::until("offers", Duration::from_secs(60), || {
-        let offers = sublet.json(&["market"])?;
-        Ok((offers.as_array().context("not a list")?.len() >= 2).then_some(()))
-    })?;
+    let mut network_again = Offers(&network);
+    network_again.wait(2)?;
     let contract = Contract::of(&network)?;
     let everybody = accounts(sublet, &seller)?;
     let before = total(&contract, &everybody)?;
@@ -147,6 +145,17 @@ fn close_everything(sublet: &Sublet) -> Result<()> {
         sublet.succeed(&["leases", "close", lease["name"].as_str().context("no name")?])?;
     }
     Ok(())
+}
+
+struct Offers<'a>(&'a Network);
+
+impl Offers<'_> {
+    fn wait(&mut self, count: usize) -> Result<()> {
+        wait::until("offers", Duration::from_secs(60), || {
+            let offers = self.0.sublet.json(&["market"])?;
+            Ok((offers.as_array().context("not a list")?.len() >= count).then_some(()))
+        })
+    }
 }
 
 fn spawn(sublet: &Sublet, arguments: &[&str]) -> Result<Child> {
