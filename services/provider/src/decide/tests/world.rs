@@ -1,20 +1,22 @@
-//! Decisions in a simulated world: the chain is `domain/market`'s own machines, the host a map of machines, and the
-//! process is killed between writing down and doing, as often as the generated story wants.
+//! A simulated world with one agreement in it: the chain is `domain/market`'s own machines, the host a map of machines, and a kill may
+//! strike between writing down and doing.
 
-use proptest::prelude::*;
-use sublet_base::{Address, Amount, B256, Bps, Digest, GiB, JobId, LeaseId, MiB, PeerKey, Price, Vcpus};
-use sublet_chain::{JobEnd, JobState, LeaseEnd, LeaseState};
+use sublet_base::{
+    Address, Amount, B256, Bps, Digest, GiB, JobId, LeaseId, MachineId, MiB, PeerKey, Price, Seconds, UnixTime, Vcpus,
+};
+use sublet_chain::{JobEnd, JobRecord, JobState, LeaseEnd, LeaseRecord, LeaseState};
 use sublet_machine::{DriverKind, Guest, ImageRef, Phase};
 use sublet_market::agreement::{
     self, Caller, Effect, Job, JobCall, JobTerms, Lease, LeaseCall, LeaseTerms, Moment, Party, Pot, Rules, Uptime,
 };
-use sublet_market::{Acceptance, Class, MediatorSetId};
-use sublet_wire::host::TaskResult;
+use sublet_market::{Acceptance, Class, MediatorSetId, SignedAcceptance};
+use sublet_wire::host::{MachineView, TaskResult};
+use sublet_wire::link::Agreement;
 
-use super::*;
-use crate::case::Opened;
+use crate::case::{Case, Note, Opened};
+use crate::decide::{Action, OnChain, OnHost, Policy, Send, decide};
 
-const OPENED: u64 = 1_000_000;
+pub(super) const OPENED: u64 = 1_000_000;
 const HASH: B256 = B256::repeat_byte(7);
 const TIMEOUT: u32 = 60;
 
@@ -24,24 +26,24 @@ enum Contract {
 }
 
 /// A world with one agreement in it.
-struct World {
+pub(super) struct World {
     now: UnixTime,
     uptime: Uptime,
     contract: Contract,
     opened: Opened,
     /// The journal: all that survives a kill.
-    notes: Vec<Note>,
-    machine: Option<MachineView>,
-    host_up: bool,
-    finished: bool,
-    slashed: u128,
-    earned: u128,
-    policy: Policy,
+    pub(super) notes: Vec<Note>,
+    pub(super) machine: Option<MachineView>,
+    pub(super) host_up: bool,
+    pub(super) finished: bool,
+    pub(super) slashed: u128,
+    pub(super) earned: u128,
+    pub(super) policy: Policy,
 }
 
 /// Where a kill strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kill {
+pub(super) enum Kill {
     Never,
     BeforeEffect,
     AfterEffect,
@@ -61,7 +63,7 @@ fn opened(agreement: Agreement, start_within: u32) -> Opened {
     }
 }
 
-fn lease_world() -> World {
+pub(super) fn lease_world() -> World {
     let terms = LeaseTerms {
         price: Price(10),
         pledge_bps: Bps(10_000),
@@ -76,7 +78,7 @@ fn lease_world() -> World {
     World::new(Contract::Lease(Box::new(lease)), opened(Agreement::Lease(LeaseId(7)), 120))
 }
 
-fn job_world() -> World {
+pub(super) fn job_world() -> World {
     let terms = JobTerms {
         price: Price(10),
         pledge_bps: Bps(10_000),
@@ -90,14 +92,14 @@ fn job_world() -> World {
     World::new(Contract::Job(Box::new(job)), opened(Agreement::Job(JobId(7)), 120))
 }
 
-fn document() -> String {
+pub(super) fn document() -> String {
     serde_json::json!({ "module": { "name": "m", "version": "1.0.0" },
         "image": { "name": "m", "digest": Digest([1; 32]) }, "argv": ["/bin/true"], "env": {}, "inputs": {},
         "resources": { "vcpus": 1, "memory_mib": 64, "disk_gib": 1 }, "class": "none", "timeout": TIMEOUT })
     .to_string()
 }
 
-fn acceptance() -> SignedAcceptance {
+pub(super) fn acceptance() -> SignedAcceptance {
     let acceptance = Acceptance { job: JobId(7), result_hash: HASH, cost: Amount(30) };
     SignedAcceptance { acceptance, signature: "0x00".parse().expect("hex") }
 }
@@ -120,24 +122,24 @@ impl World {
         }
     }
 
-    fn case(&self) -> Case {
+    pub(super) fn case(&self) -> Case {
         let mut case = Case::new(self.opened.clone());
         self.notes.iter().for_each(|note| case.learn(note));
         case
     }
 
-    fn pass_time(&mut self, seconds: u64) {
+    pub(super) fn pass_time(&mut self, seconds: u64) {
         self.now = UnixTime(self.now.0 + seconds);
     }
 
-    fn over(&self) -> bool {
+    pub(super) fn over(&self) -> bool {
         match &self.contract {
             Contract::Lease(l) => matches!(l.state(), agreement::LeaseState::Ended(_)),
             Contract::Job(j) => matches!(j.state(), agreement::JobState::Ended(_)),
         }
     }
 
-    fn on_chain(&self) -> OnChain {
+    pub(super) fn on_chain(&self) -> OnChain {
         match &self.contract {
             Contract::Lease(l) => OnChain::Lease(Box::new(self.lease_record(l))),
             Contract::Job(j) => OnChain::Job(Box::new(job_record(j))),
@@ -180,14 +182,14 @@ impl World {
         }
     }
 
-    fn call_lease(&mut self, call: LeaseCall, caller: Caller) -> bool {
+    pub(super) fn call_lease(&mut self, call: LeaseCall, caller: Caller) -> bool {
         let at = Moment { now: self.now, uptime: self.uptime };
         let Contract::Lease(lease) = &mut self.contract else { return false };
         let answer = lease.apply(call, caller, at);
         self.count(answer)
     }
 
-    fn call_job(&mut self, call: JobCall, caller: Caller) -> bool {
+    pub(super) fn call_job(&mut self, call: JobCall, caller: Caller) -> bool {
         let at = Moment { now: self.now, uptime: self.uptime };
         let Contract::Job(job) = &mut self.contract else { return false };
         let answer = job.apply(call, caller, at);
@@ -208,7 +210,7 @@ impl World {
     }
 
     /// Decides once and does it; true if there was something to do.
-    fn step(&mut self, kill: Kill) -> bool {
+    pub(super) fn step(&mut self, kill: Kill) -> bool {
         if self.finished {
             return false;
         }
@@ -279,7 +281,7 @@ impl World {
         }
     }
 
-    fn set_phase(&mut self, phase: Phase) {
+    pub(super) fn set_phase(&mut self, phase: Phase) {
         if let Some(machine) = &mut self.machine {
             machine.phase = phase;
             if machine.result.is_none() {
@@ -289,7 +291,7 @@ impl World {
     }
 
     /// The guest does what it is there for.
-    fn guest_succeeds(&mut self) {
+    pub(super) fn guest_succeeds(&mut self) {
         let lease = matches!(self.contract, Contract::Lease(_));
         let Some(machine) = self.machine.as_mut().filter(|m| m.phase == Phase::Running) else { return };
         if lease {
@@ -301,12 +303,12 @@ impl World {
         }
     }
 
-    fn beat(&mut self) {
+    pub(super) fn beat(&mut self) {
         self.uptime = self.uptime.beat(self.now, &Rules::default());
     }
 
     /// As many steps as there are; it must come to rest.
-    fn settle_down(&mut self) {
+    pub(super) fn settle_down(&mut self) {
         for _ in 0..200 {
             if !self.step(Kill::Never) {
                 return;
@@ -316,7 +318,7 @@ impl World {
     }
 
     /// Everything works and everybody else is gone: it must end by itself.
-    fn run_out(&mut self) {
+    pub(super) fn run_out(&mut self) {
         self.host_up = true;
         for _ in 0..400 {
             self.settle_down();
@@ -340,7 +342,7 @@ fn chain_over(chain: &OnChain) -> Option<bool> {
     }
 }
 
-fn machine(id: MachineId) -> MachineView {
+pub(super) fn machine(id: MachineId) -> MachineView {
     MachineView {
         id,
         driver: DriverKind::Fake,
@@ -398,237 +400,4 @@ fn job_record(job: &Job) -> JobRecord {
         solver_fee: job.held().fee,
         solver: Address::ZERO,
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Story {
-    Step(Kill),
-    Wait(u64),
-    Beat,
-    HandOver,
-    GuestSucceeds,
-    GuestDies,
-    GuestGivesUp,
-    MachineLost,
-    MachineFails,
-    HostToggles,
-    RenterAccepts,
-    RenterCalls(u8),
-    TopUp,
-}
-
-fn stories() -> impl Strategy<Value = Vec<Story>> {
-    let kill = prop_oneof![4 => Just(Kill::Never), 1 => Just(Kill::BeforeEffect), 1 => Just(Kill::AfterEffect)];
-    let story = prop_oneof![
-        12 => kill.prop_map(Story::Step),
-        4 => (0u64..30).prop_map(Story::Wait),
-        1 => (0u64..700).prop_map(Story::Wait),
-        2 => Just(Story::Beat),
-        2 => Just(Story::HandOver),
-        3 => Just(Story::GuestSucceeds),
-        1 => Just(Story::GuestDies),
-        1 => Just(Story::GuestGivesUp),
-        1 => Just(Story::MachineLost),
-        1 => Just(Story::MachineFails),
-        1 => Just(Story::HostToggles),
-        1 => Just(Story::RenterAccepts),
-        1 => (0u8..4).prop_map(Story::RenterCalls),
-        1 => Just(Story::TopUp),
-    ];
-    prop::collection::vec(story, 0..60)
-}
-
-fn live(world: &mut World, story: Story) {
-    match story {
-        Story::Step(kill) => {
-            world.step(kill);
-        }
-        Story::Wait(seconds) => world.pass_time(seconds),
-        Story::Beat => world.beat(),
-        Story::HandOver => {
-            if !world.finished && world.case().document.is_none() {
-                world.notes.push(Note::Handed(document()));
-            }
-        }
-        Story::GuestSucceeds => world.guest_succeeds(),
-        Story::GuestDies => world.set_phase(Phase::Stopped),
-        Story::GuestGivesUp => {
-            if let Some(machine) = world.machine.as_mut().filter(|m| m.phase == Phase::Running) {
-                machine.guest = Guest::GaveUp { reason: "no such program".into() };
-            }
-        }
-        Story::MachineLost => world.machine = None,
-        Story::MachineFails => world.set_phase(Phase::Failed("broken".into())),
-        Story::HostToggles => world.host_up = !world.host_up,
-        Story::RenterAccepts => {
-            if world.case().finished.is_some() {
-                world.notes.push(Note::Accepted(Some(Box::new(acceptance()))));
-            }
-        }
-        Story::RenterCalls(which) => {
-            world.call_lease(
-                [LeaseCall::Cancel, LeaseCall::Close, LeaseCall::Settle, LeaseCall::Expire][usize::from(which)],
-                Caller::Renter,
-            );
-            world.call_job(
-                [JobCall::Accept, JobCall::Refuse, JobCall::Finalize, JobCall::Expire][usize::from(which)],
-                Caller::Renter,
-            );
-        }
-        Story::TopUp => {
-            world.call_lease(LeaseCall::TopUp(Seconds(50)), Caller::Stranger);
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(768))]
-
-    #[test]
-    fn whatever_happens_it_ends_with_no_machine_and_no_money_held(is_lease: bool, story in stories()) {
-        let mut world = if is_lease { lease_world() } else { job_world() };
-        for event in story {
-            live(&mut world, event);
-        }
-        world.run_out();
-        prop_assert!(world.over() && world.machine.is_none());
-    }
-
-    /// Kills alone, however many, cost the provider nothing as long as it is back in time.
-    #[test]
-    fn kills_never_cost_the_pledge(is_lease: bool, kills in prop::collection::vec((0u8..3, 0u64..2), 0..25)) {
-        let mut world = if is_lease { lease_world() } else { job_world() };
-        live(&mut world, Story::HandOver);
-        for (kill, wait) in kills {
-            world.step([Kill::Never, Kill::BeforeEffect, Kill::AfterEffect][usize::from(kill)]);
-            world.guest_succeeds();
-            world.pass_time(wait);
-        }
-        world.run_out();
-        prop_assert_eq!(world.slashed, 0);
-        prop_assert_eq!(world.earned, if is_lease { 2_000 } else { 30 });
-    }
-}
-
-#[test]
-fn a_lease_runs_out_waits_for_a_top_up_and_is_closed() {
-    let mut world = lease_world();
-    live(&mut world, Story::HandOver);
-    world.settle_down();
-    world.guest_succeeds();
-    world.settle_down();
-    assert!(matches!(world.on_chain(), OnChain::Lease(l) if l.state == LeaseState::Active));
-    world.pass_time(200);
-    world.settle_down();
-    assert_eq!(world.machine.as_ref().map(|m| m.phase.clone()), Some(Phase::Stopped), "stopped, not deleted");
-    assert_eq!(world.earned, 2_000);
-    live(&mut world, Story::TopUp);
-    world.settle_down();
-    assert_eq!(world.machine.as_ref().map(|m| m.phase.clone()), Some(Phase::Running), "started again");
-    world.pass_time(60);
-    world.settle_down();
-    world.pass_time(u64::from(world.policy.grace.0));
-    world.settle_down();
-    assert!(world.over() && world.finished && world.machine.is_none());
-    assert_eq!((world.earned, world.slashed), (2_500, 0));
-}
-
-#[test]
-fn what_cannot_be_served_is_rejected_before_it_costs_the_pledge() {
-    for make in [lease_world, job_world] {
-        let mut silent = make();
-        silent.pass_time(106);
-        silent.settle_down();
-        assert!(silent.over(), "rejected at the last moment");
-        assert_eq!(silent.case().failed.as_deref(), Some("the workload was not handed over in time"));
-        assert!(!silent.finished, "its renter may still ask why");
-
-        let mut hostless = make();
-        live(&mut hostless, Story::HandOver);
-        hostless.host_up = false;
-        hostless.pass_time(106);
-        hostless.settle_down();
-        assert!(hostless.over());
-        for mut world in [silent, hostless] {
-            world.run_out();
-            assert_eq!((world.slashed, world.earned), (0, 0));
-        }
-    }
-}
-
-#[test]
-fn an_accepted_job_is_settled_at_once_and_a_silent_renter_pays_later() {
-    let run = |accept: bool| {
-        let mut world = job_world();
-        live(&mut world, Story::HandOver);
-        world.settle_down();
-        world.guest_succeeds();
-        world.settle_down();
-        assert!(world.case().finished.is_some() && !world.over());
-        if accept {
-            live(&mut world, Story::RenterAccepts);
-        }
-        world
-    };
-    let mut accepted = run(true);
-    accepted.settle_down();
-    assert!(accepted.over());
-    let mut silent = run(false);
-    silent.pass_time(45);
-    silent.settle_down();
-    assert!(matches!(silent.on_chain(), OnChain::Job(j) if j.state == JobState::Submitted));
-    silent.pass_time(51);
-    silent.settle_down();
-    assert!(silent.over() && silent.machine.is_some(), "finalized; the result is kept for a while");
-    for mut world in [accepted, silent] {
-        world.run_out();
-        assert_eq!((world.earned, world.slashed), (30, 0));
-    }
-}
-
-/// A renter whose job never ends, dies or cannot start gains nothing: the provider is paid for the time it ran.
-#[test]
-fn a_job_that_fails_by_its_renters_doing_is_paid() {
-    let run = |ending: Story, wait: u64| {
-        let mut world = job_world();
-        live(&mut world, Story::HandOver);
-        world.settle_down();
-        world.pass_time(wait);
-        live(&mut world, ending);
-        world.settle_down();
-        let verdict = world.case().verdict.expect("the agent judged it");
-        world.run_out();
-        assert_eq!((world.slashed, world.finished), (0, true), "{ending:?}");
-        (verdict.exit_code, world.earned)
-    };
-    assert_eq!(run(Story::Beat, 61), (124, 600), "the whole timeout");
-    assert_eq!(run(Story::GuestGivesUp, 20), (125, 200));
-    let mut world = job_world();
-    live(&mut world, Story::HandOver);
-    for _ in 0..6 {
-        world.settle_down();
-        live(&mut world, Story::GuestDies);
-    }
-    world.settle_down();
-    assert_eq!(world.case().verdict.map(|v| v.exit_code), Some(125));
-}
-
-#[test]
-fn nothing_is_decided_without_the_chains_answer() {
-    let world = lease_world();
-    let case = world.case();
-    assert_eq!(decide(&case, None, OnHost::Absent, UnixTime(u64::MAX), &world.policy), None);
-    let soon = UnixTime(OPENED + 300);
-    assert_eq!(decide(&case, Some(&OnChain::Nothing), OnHost::Absent, soon, &world.policy), None);
-}
-
-#[test]
-fn only_machines_named_like_an_agreement_can_be_orphans() {
-    let names = ["lease-7", "lease-8", "job-9", "lease-07", "web1", "lease-x", "job-"];
-    let host = names.map(|n| n.parse::<MachineId>().map(|id| (id.clone(), machine(id))));
-    let host: BTreeMap<_, _> = host.into_iter().flatten().collect();
-    let case = lease_world().case();
-    let cases = BTreeMap::from([(case.id(), case)]);
-    let found: Vec<_> = orphans(&cases, &host).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["job-9", "lease-8"]);
 }
