@@ -1,6 +1,7 @@
-//! A container's cgroup, on hosts with version 1, version 2 or both.
+//! A machine's cgroup, on hosts with version 1, version 2 or both.
 //!
-//! libcontainer makes it and writes the limits; here it is frozen, measured, emptied and removed.
+//! libcontainer makes a container's and writes its limits, `qemu/limits.rs` a virtual machine's; here they are found, frozen, measured,
+//! emptied and removed.
 
 use std::fs;
 use std::io;
@@ -42,7 +43,7 @@ impl Hierarchies {
         found
     }
 
-    /// Whether a container can be limited and frozen here.
+    /// Whether a machine can be limited and frozen here.
     pub(crate) fn missing(&self) -> Option<&'static str> {
         ["memory", "cpu", "pids", "freezer"].into_iter().find(|controller| match self.v1_point(controller) {
             Some(_) => false,
@@ -76,7 +77,7 @@ impl Hierarchies {
     }
 }
 
-/// One container's cgroup.
+/// One machine's cgroup.
 #[derive(Debug)]
 pub(crate) struct Group {
     name: String,

@@ -1,4 +1,4 @@
-//! The container's first process: who it is, across restarts of the daemon and reuse of process ids.
+//! A machine's process: who it is, across restarts of the daemon and reuse of process ids.
 
 use std::fs;
 use std::io;
@@ -87,7 +87,7 @@ mod tests {
         assert!(!earlier.is_alive().expect("looks"), "another process with this id");
         child.kill().expect("dies");
         // Not reaped yet, and dead all the same.
-        super::super::cgroup::until(std::time::Duration::from_secs(10), "still alive", || Ok(!process.is_alive()?))
+        crate::cgroup::until(std::time::Duration::from_secs(10), "still alive", || Ok(!process.is_alive()?))
             .expect("dies");
         child.wait().expect("reaped");
         assert!(!process.is_alive().expect("looks"));

@@ -20,8 +20,8 @@ use sublet_machine::MachineSpec;
 
 use super::config::{Places, runtime_config};
 use super::mounts;
-use super::process::Process;
 use crate::helper::{Helper, HelperResult};
+use crate::process::Process;
 use crate::{files, netns};
 
 /// Name of the helper; its argument is a [`Launch`] as JSON, its standard input the machine's lock.

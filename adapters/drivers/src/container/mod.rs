@@ -8,12 +8,10 @@
 //! Everything else (overlay, loop device of the disk, bind mounts) lives in the container's own mount namespace and goes
 //! with it. Nothing is kept in memory: a new driver sees what an earlier one left. Root only.
 
-pub(crate) mod cgroup;
 mod config;
 mod launch;
 mod mounts;
 mod probe;
-pub(crate) mod process;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -30,11 +28,11 @@ use sublet_machine::{
     Capabilities, DiskImage, Driver, DriverError, DriverKind, MachineSpec, MachineStats, Observed, Prepared, Unusable,
 };
 
+use crate::cgroup::{Group, Hierarchies, until};
 use crate::helper::Helper;
+use crate::process::Process;
 use crate::{files, netns};
-use cgroup::{Group, Hierarchies, until};
 use launch::Launch;
-use process::Process;
 
 pub(crate) use launch::{LAUNCH, launch_helper};
 pub(crate) use mounts::{LEND_IDS, lend_ids_helper};

@@ -12,8 +12,8 @@ use sublet_machine::{
 };
 use sublet_wire::guest::{FromGuest, ToGuest, read_frame, write_frame};
 
-use super::cgroup::{Hierarchies, until};
 use super::{ContainerConfig, ContainerDriver};
+use crate::cgroup::{Hierarchies, until};
 use crate::{files, guest};
 
 /// How long the probe's guest may take to report, and to stop.

@@ -9,7 +9,7 @@ use sublet_base::MiB;
 use sublet_machine::Resources;
 
 use super::flags::{Engine, TRANSLATED_MIB};
-use crate::container::cgroup::{Group, Hierarchies};
+use crate::cgroup::{Group, Hierarchies};
 
 /// What QEMU needs beyond its guest's memory, MiB.
 const OVERHEAD: u32 = 130;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::container::process::Process;
+use crate::process::Process;
 
 /// A hold on a live process: its number cannot come to mean another while we have it.
 #[derive(Debug)]

@@ -28,8 +28,8 @@ use super::limits::Limits;
 use super::monitor::Monitor;
 use super::process::Hold;
 use super::tap;
-use crate::container::process::Process;
 use crate::helper::{Helper, HelperResult, WORD, last_words};
+use crate::process::Process;
 use crate::{files, netns};
 
 /// Name of the helper: `qemu-run LAUNCH`, the machine's lock as standard input.
