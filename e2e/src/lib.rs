@@ -4,6 +4,7 @@
 
 pub mod contract;
 pub mod dice;
+pub mod money;
 pub mod network;
 pub mod process;
 pub mod roles;

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::money::units;
+
 /// A home directory and the binary. The home is removed with the last clone.
 #[derive(Clone)]
 pub struct Sublet {
@@ -55,6 +57,11 @@ impl Sublet {
         all.extend(arguments);
         let answer = self.succeed(&all)?;
         serde_json::from_str(&answer).with_context(|| format!("sublet {arguments:?} --json printed: {answer}"))
+    }
+
+    /// Token units that the default account may spend inside the contract.
+    pub fn free(&self) -> Result<u128> {
+        units(&self.json(&["account", "show"])?["free"])
     }
 
     /// Runs, and expects a clean refusal: exit code not 0, no panic, and every one of `words` in the message.

@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use sublet_e2e::money::units;
 use sublet_e2e::network::Network;
 
 #[test]
 fn a_job_is_run_checked_and_paid() -> Result<()> {
     let network = Network::start(&[])?;
     let sublet = &network.sublet;
-    let before = free(&sublet.json(&["account", "show"])?)?;
+    let before = sublet.free()?;
     let answer = sublet.json(&["run", "cowsay", "-i", "message=moo"])?;
 
     ensure!(answer["exit_code"] == 0, "{answer}");
@@ -17,7 +18,7 @@ fn a_job_is_run_checked_and_paid() -> Result<()> {
 
     let paid = units(&answer["paid"])?;
     ensure!(paid > 0, "a job is not free: {answer}");
-    let after = free(&sublet.json(&["account", "show"])?)?;
+    let after = sublet.free()?;
     ensure!(before - after == paid, "shown {paid}, gone {}", before - after);
 
     // The settlement, asked for by a client that shares no code with the product.
@@ -31,7 +32,7 @@ fn a_job_is_run_checked_and_paid() -> Result<()> {
     let job = answer["job"].to_string();
     let again = sublet.json(&["jobs", "result", &job])?;
     ensure!(again["stdout"] == answer["stdout"], "{again}");
-    ensure!(free(&sublet.json(&["account", "show"])?)? == after, "asking again changed the balance");
+    ensure!(sublet.free()? == after, "asking again changed the balance");
     Ok(())
 }
 
@@ -39,7 +40,7 @@ fn a_job_is_run_checked_and_paid() -> Result<()> {
 fn bad_input_is_refused_and_costs_nothing() -> Result<()> {
     let network = Network::start(&[])?;
     let sublet = &network.sublet;
-    let before = free(&sublet.json(&["account", "show"])?)?;
+    let before = sublet.free()?;
 
     sublet.refuse(&["run", "nosuch"], &["nosuch", "cowsay"])?;
     sublet.refuse(&["run", "cowsay:99.0.0", "-i", "message=moo"], &["99.0.0", "1.0.0"])?;
@@ -62,14 +63,6 @@ fn bad_input_is_refused_and_costs_nothing() -> Result<()> {
     let wrong = wrong.to_string_lossy();
     sublet.refuse(&["run", "cowsay", "-i", "message=moo", "--passphrase-file", &wrong], &["passphrase"])?;
 
-    ensure!(free(&sublet.json(&["account", "show"])?)? == before, "a refused command changed the balance");
+    ensure!(sublet.free()? == before, "a refused command changed the balance");
     Ok(())
-}
-
-fn free(account: &Value) -> Result<u128> {
-    units(&account["free"])
-}
-
-fn units(value: &Value) -> Result<u128> {
-    value.as_str().context("not an amount")?.parse().context("not whole units")
 }

@@ -2,15 +2,15 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
+use sublet_e2e::money::units;
 use sublet_e2e::network::Network;
 
 #[test]
 fn a_machine_is_rented_used_and_paid_by_the_second() -> Result<()> {
     let network = Network::start(&[])?;
     let sublet = &network.sublet;
-    let before = free(&sublet.json(&["account", "show"])?)?;
+    let before = sublet.free()?;
     let rented = sublet.json(&["rent", "--name", "web"])?;
     let price = units(&rented["price"])?;
 
@@ -35,7 +35,7 @@ fn a_machine_is_rented_used_and_paid_by_the_second() -> Result<()> {
     let (paid, refunded) = (units(&closed["paid"])?, units(&closed["refunded"])?);
     ensure!(paid > 0 && paid % price == 0, "not whole seconds at the price shown: {closed}");
     ensure!(paid + refunded == units(&rented["locked"])?, "{closed}");
-    ensure!(before - free(&sublet.json(&["account", "show"])?)? == paid, "the balance does not add up: {closed}");
+    ensure!(before - sublet.free()? == paid, "the balance does not add up: {closed}");
     sublet.refuse(&["leases", "close", "web"], &["ended"])?;
     Ok(())
 }
@@ -51,12 +51,4 @@ fn ssh(network: &Network, command: &str) -> Result<String> {
 
 fn model(cpuinfo: &str) -> Option<String> {
     cpuinfo.lines().find(|line| line.starts_with("model name")).map(str::to_owned)
-}
-
-fn free(account: &Value) -> Result<u128> {
-    units(&account["free"])
-}
-
-fn units(value: &Value) -> Result<u128> {
-    value.as_str().context("not an amount")?.parse().context("not whole units")
 }

@@ -1,7 +1,8 @@
 //! Two providers at different prices: the cheaper that fits is taken, and what is paid is what was shown.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
+use sublet_e2e::money::units;
 use sublet_e2e::network::Network;
 use sublet_e2e::roles::Seller;
 use sublet_e2e::sublet::Sublet;
@@ -48,8 +49,4 @@ fn offers(price: u128, vcpus: u32) -> String {
 
 fn same(shown: &Value, account: &str) -> bool {
     shown.as_str().is_some_and(|shown| shown.eq_ignore_ascii_case(account))
-}
-
-fn units(value: &Value) -> Result<u128> {
-    value.as_str().context("not an amount")?.parse().context("not whole units")
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use sublet_e2e::network::Network;
 use sublet_e2e::process::Process;
 use sublet_e2e::wait;
@@ -26,14 +26,17 @@ fn a_second_up_says_so_and_does_no_harm() -> Result<()> {
 fn ctrl_c_leaves_nothing_and_the_next_up_goes_on() -> Result<()> {
     let mut network = Network::start(&["--simulate"])?;
     run_a_job(&network)?;
-    let before = (known(&network)?, balance(&network)?, jobs(&network)?);
+    let before = (known(&network)?, network.sublet.free()?, jobs(&network)?);
     let status = network.up.interrupt(STOP)?;
     ensure!(status.success(), "{status}\n{}", network.up.output());
     nothing_is_left(network.sublet.home())?;
     network.sublet.refuse(&["account", "show"], &["sublet up"])?;
 
     again(&mut network, &["up", "--simulate"])?;
-    ensure!(before == (known(&network)?, balance(&network)?, jobs(&network)?), "something changed while it was down");
+    ensure!(
+        before == (known(&network)?, network.sublet.free()?, jobs(&network)?),
+        "something changed while it was down"
+    );
     run_a_job(&network)
 }
 
@@ -54,12 +57,12 @@ fn a_crash_takes_the_chain_along_and_the_next_up_goes_on() -> Result<()> {
 #[test]
 fn a_reset_starts_clean() -> Result<()> {
     let mut network = Network::start(&["--simulate"])?;
-    let fresh = balance(&network)?;
+    let fresh = network.sublet.free()?;
     run_a_job(&network)?;
-    ensure!(balance(&network)? < fresh, "a job costs something");
+    ensure!(network.sublet.free()? < fresh, "a job costs something");
     network.up.interrupt(STOP)?;
     again(&mut network, &["up", "--simulate", "--reset"])?;
-    ensure!(balance(&network)? == fresh, "the balance is not a new one's");
+    ensure!(network.sublet.free()? == fresh, "the balance is not a new one's");
     ensure!(jobs(&network)?.is_empty(), "old jobs are still listed");
     run_a_job(&network)
 }
@@ -88,11 +91,6 @@ fn run_a_job(network: &Network) -> Result<()> {
 
 fn known(network: &Network) -> Result<String> {
     Ok(std::fs::read_to_string(network.sublet.home().join("network.json"))?)
-}
-
-fn balance(network: &Network) -> Result<u128> {
-    let account = network.sublet.json(&["account", "show"])?;
-    account["free"].as_str().context("no free balance")?.parse().context("not whole units")
 }
 
 fn jobs(network: &Network) -> Result<Vec<serde_json::Value>> {
