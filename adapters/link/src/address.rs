@@ -73,8 +73,8 @@ impl fmt::Debug for GatewayUrl {
 pub struct PeerAddr {
     /// Who.
     pub key: PeerKey,
-    /// The gateway it keeps a connection to.
-    pub gateway: Option<GatewayUrl>,
+    /// Gateways it may be connected to, all of them tried at once.
+    pub gateways: Vec<GatewayUrl>,
     /// Where it may be reached directly.
     pub direct: Vec<SocketAddr>,
 }
@@ -83,13 +83,19 @@ impl PeerAddr {
     /// A peer behind a gateway.
     #[must_use]
     pub fn behind(key: PeerKey, gateway: GatewayUrl) -> Self {
-        Self { key, gateway: Some(gateway), direct: Vec::new() }
+        Self::behind_one_of(key, vec![gateway])
+    }
+
+    /// A peer behind one of these gateways; nobody knows which.
+    #[must_use]
+    pub fn behind_one_of(key: PeerKey, gateways: Vec<GatewayUrl>) -> Self {
+        Self { key, gateways, direct: Vec::new() }
     }
 
     /// The same in iroh's words; `None` if the key is not a curve point or nothing says where to look.
     pub(crate) fn endpoint_addr(&self, policy: PathPolicy) -> Option<EndpointAddr> {
         let mut addr = EndpointAddr::new(EndpointId::from_bytes(&self.key.0).ok()?);
-        if let Some(gateway) = &self.gateway {
+        for gateway in &self.gateways {
             addr = addr.with_relay_url(gateway.0.clone());
         }
         if policy == PathPolicy::Auto {
@@ -129,7 +135,7 @@ mod tests {
     fn relay_only_forgets_direct_addresses() {
         let key = crate::LinkKey::generate().peer_key();
         let direct = vec!["127.0.0.1:1".parse().unwrap()];
-        let addr = PeerAddr { key, gateway: None, direct };
+        let addr = PeerAddr { key, gateways: vec![], direct };
         assert!(addr.endpoint_addr(PathPolicy::Auto).is_some());
         assert!(addr.endpoint_addr(PathPolicy::RelayOnly).is_none());
     }

@@ -50,7 +50,7 @@ impl Peer {
         }
         let nowhere = || io::Error::new(io::ErrorKind::AddrNotAvailable, "nothing says where this peer is");
         let addr = self.addr.endpoint_addr(self.link.policy()).ok_or_else(|| TransportError::Unreachable(nowhere()))?;
-        if let Some(gateway) = &self.addr.gateway {
+        for gateway in &self.addr.gateways {
             self.link.learn(gateway).await;
         }
         let failed = |why: String| TransportError::Unreachable(io::Error::other(why));

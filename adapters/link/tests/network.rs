@@ -60,13 +60,26 @@ async fn peers_meet_through_a_gateway_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_is_found_behind_one_of_several_gateways() {
+    let (silent, wrong, right) =
+        ("http://127.0.0.1:9".parse().unwrap(), relay(0, RelayAccess::Open).await, relay(0, RelayAccess::Open).await);
+    let serving = Serving::start(PathPolicy::RelayOnly, Some(url(&right))).await;
+    let renter = link(PathPolicy::RelayOnly, Vec::new()).await;
+    serving.provider.friends.lock().unwrap().insert(renter.peer_key());
+    let gateways = vec![silent, url(&wrong), url(&right)];
+    let peer = renter.peer(PeerAddr::behind_one_of(serving.link.peer_key(), gateways));
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    assert_eq!(wrong.counts().bytes_sent, 0, "only one of them carries it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_told_no_and_nothing_else() {
     let serving = Serving::start(PathPolicy::Auto, None).await;
     let renter = link(PathPolicy::Auto, Vec::new()).await;
     let peer = serving.befriend(&renter, None);
     let stranger = link(PathPolicy::Auto, Vec::new()).await;
     let direct = serving.link.bound_addrs();
-    let unwanted = stranger.peer(PeerAddr { key: serving.link.peer_key(), gateway: None, direct });
+    let unwanted = stranger.peer(PeerAddr { key: serving.link.peer_key(), gateways: vec![], direct });
     let error = ask(&unwanted, &STATUS).await.err().unwrap();
     match TransportError::from_io(error) {
         TransportError::Refused(why) => assert_eq!(why.as_str(), "you are in no agreement with this provider"),
@@ -154,7 +167,7 @@ async fn another_key_at_the_right_address_is_not_the_peer() {
     let (serving, other) = tokio::join!(Serving::start(PathPolicy::Auto, None), Serving::start(PathPolicy::Auto, None));
     let renter = link(PathPolicy::Auto, Vec::new()).await;
     let direct = other.link.bound_addrs();
-    let peer = renter.peer(PeerAddr { key: serving.link.peer_key(), gateway: None, direct });
+    let peer = renter.peer(PeerAddr { key: serving.link.peer_key(), gateways: vec![], direct });
     assert!(matches!(peer.open().await, Err(TransportError::Unreachable(_))));
 }
 

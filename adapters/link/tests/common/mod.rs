@@ -142,7 +142,7 @@ impl Serving {
     pub fn befriend(&self, renter: &Link, gateway: Option<GatewayUrl>) -> Peer {
         self.provider.friends.lock().unwrap().insert(renter.peer_key());
         let direct = if gateway.is_none() { self.link.bound_addrs() } else { Vec::new() };
-        renter.peer(PeerAddr { key: self.link.peer_key(), gateway, direct })
+        renter.peer(PeerAddr { key: self.link.peer_key(), gateways: gateway.into_iter().collect(), direct })
     }
 }
 
