@@ -274,6 +274,23 @@ impl HostClient {
     }
 }
 
+impl HostClient {
+    /// The task's result archive as it comes; ends early if the host breaks off.
+    #[must_use]
+    pub fn result(&self, id: &MachineId) -> DuplexStream {
+        let (client, id) = (self.clone(), id.clone());
+        let (reader, mut writer) = tokio::io::duplex(PIECE * 2);
+        tokio::spawn(async move {
+            if let Err(error) = client.fetch_result(&id, &mut writer).await {
+                tracing::warn!(machine = %id, error = %error, "the host broke off a result");
+            }
+            // The reader may be gone, which is its right.
+            writer.shutdown().await.ok();
+        });
+        reader
+    }
+}
+
 async fn copy(mut from: Streaming<v1::Chunk>, to: &mut (impl AsyncWrite + Unpin)) -> Result<u64, HostError> {
     let mut length = 0;
     while let Some(chunk) = from.message().await? {

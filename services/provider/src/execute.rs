@@ -1,12 +1,10 @@
 //! Does what was decided, one action at a time for each agreement. No decisions here: it writes down, calls, and reports.
 
-use sublet_base::{GiB, UnixTime};
+use sublet_base::UnixTime;
 use sublet_chain::{Call, Refusal, SubmitError, TxKey};
 use sublet_client::HostError;
-use sublet_machine::{ImageRef, Resources};
 use sublet_market::{JobDocument, MachineRequest};
 use sublet_store::StoreError;
-use sublet_wire::guest::{Configure, Workload};
 use sublet_wire::host;
 use sublet_wire::link::Agreement;
 use thiserror::Error;
@@ -16,11 +14,6 @@ use crate::config::ProviderConfig;
 use crate::decide::{Action, Policy, Send};
 use crate::offers::Signed;
 use crate::state::State;
-
-/// Processes at once in a machine people log in to.
-const LOGIN_PIDS: u32 = 4096;
-/// Processes at once in a job.
-const TASK_PIDS: u32 = 1024;
 
 /// An action that failed. It is decided again later, from what is then the case.
 #[derive(Debug, Error)]
@@ -120,29 +113,16 @@ async fn create(state: &State, config: &ProviderConfig, case: &Case) -> Result<(
 fn machine_request(case: &Case, config: &ProviderConfig, signed: &Signed) -> Result<host::MachineRequest, String> {
     let document = case.document.as_deref().ok_or("no document was handed over")?;
     let unreadable = |error: serde_json::Error| format!("the document cannot be read: {error}");
-    let (image, size, pids, hostname, workload, env) = match case.id() {
+    let driver = config.offers.iter().find(|o| o.name == signed.name).and_then(|o| o.driver);
+    Ok(match case.id() {
         Agreement::Lease(_) => {
             let wanted: MachineRequest = serde_json::from_str(document).map_err(unreadable)?;
-            let login = Workload::Login { authorized_keys: wanted.ssh_keys };
-            (wanted.image, wanted.resources, LOGIN_PIDS, wanted.name.to_string(), login, vec![])
+            host::MachineRequest::for_lease(case.machine(), wanted, driver)
         }
         Agreement::Job(_) => {
             let wanted: JobDocument = serde_json::from_str(document).map_err(unreadable)?;
-            let env = wanted.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let task = Workload::Task { argv: wanted.argv, cwd: "/".into() };
-            // The same inside everywhere: an exact result must not depend on the agreement's number.
-            (wanted.image, wanted.resources, TASK_PIDS, "job".to_owned(), task, env)
+            host::MachineRequest::for_job(case.machine(), wanted, driver)
         }
-    };
-    // A machine always has a writable layer.
-    let resources = Resources { vcpus: size.vcpus, memory: size.memory, disk: size.disk.max(GiB(1)), pids };
-    let driver = config.offers.iter().find(|o| o.name == signed.name).and_then(|o| o.driver);
-    Ok(host::MachineRequest {
-        id: case.machine(),
-        resources,
-        image: ImageRef { name: image.name, digest: image.digest },
-        driver,
-        guest: Configure { hostname, workload, env, files: vec![], pids },
     })
 }
 

@@ -13,11 +13,7 @@ use sublet_market::SignedOffer;
 use sublet_store::Store;
 use sublet_wire::host::{HostReport, LogSource, MachineRequest, MachineView};
 use sublet_wire::link::{ByteSource, ByteStream, PeerHandler};
-use tokio::io::AsyncWriteExt;
 use tokio_util::io::StreamReader;
-
-/// Bytes of a result on their way from host to renter.
-const PIPE: usize = 64 << 10;
 
 /// A computer that runs machines. Every call may be repeated.
 #[async_trait]
@@ -126,15 +122,6 @@ impl Host for HostClient {
     }
 
     async fn result(&self, id: &MachineId) -> Result<ByteSource, HostError> {
-        let (client, id) = (self.clone(), id.clone());
-        let (reader, mut writer) = tokio::io::duplex(PIPE);
-        tokio::spawn(async move {
-            if let Err(error) = client.fetch_result(&id, &mut writer).await {
-                tracing::warn!(machine = %id, error = %error, "the host broke off a result");
-            }
-            // The reader may be gone, which is its right.
-            writer.shutdown().await.ok();
-        });
-        Ok(Box::new(reader))
+        Ok(Box::new(Self::result(self, id)))
     }
 }

@@ -8,3 +8,5 @@ pub mod link;
 #[cfg(feature = "solver")]
 pub mod provider;
 pub mod solver;
+#[cfg(all(feature = "grpc", feature = "link"))]
+pub mod workload;

@@ -1,0 +1,66 @@
+//! The machine that a workload asks for. Provider and mediator make it by the same rule: an exact result must not depend
+//! on who runs the job, nor on the agreement's number.
+
+use sublet_base::{GiB, MachineId};
+use sublet_machine::{DriverKind, ImageRef, Resources};
+use sublet_market as market;
+
+use crate::guest::{Configure, Workload};
+use crate::host::MachineRequest;
+
+/// Processes at once in a machine people log in to.
+const LOGIN_PIDS: u32 = 4096;
+/// Processes at once in a job.
+const TASK_PIDS: u32 = 1024;
+/// Host name inside every job's machine.
+const TASK_HOSTNAME: &str = "job";
+
+impl MachineRequest {
+    /// The machine `id` that runs a job. The document must have been checked.
+    #[must_use]
+    pub fn for_job(id: MachineId, job: market::JobDocument, driver: Option<DriverKind>) -> Self {
+        let env = job.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let workload = Workload::Task { argv: job.argv, cwd: "/".into() };
+        let guest = Configure { hostname: TASK_HOSTNAME.into(), workload, env, files: vec![], pids: TASK_PIDS };
+        Self { id, resources: resources(&job.resources, TASK_PIDS), image: image(job.image), driver, guest }
+    }
+
+    /// The machine `id` that a lease's renter logs in to. The request must have been checked.
+    #[must_use]
+    pub fn for_lease(id: MachineId, wanted: market::MachineRequest, driver: Option<DriverKind>) -> Self {
+        let workload = Workload::Login { authorized_keys: wanted.ssh_keys };
+        let hostname = wanted.name.to_string();
+        let guest = Configure { hostname, workload, env: vec![], files: vec![], pids: LOGIN_PIDS };
+        Self { id, resources: resources(&wanted.resources, LOGIN_PIDS), image: image(wanted.image), driver, guest }
+    }
+}
+
+/// A machine always has a writable layer.
+fn resources(size: &market::Resources, pids: u32) -> Resources {
+    Resources { vcpus: size.vcpus, memory: size.memory, disk: size.disk.max(GiB(1)), pids }
+}
+
+fn image(image: market::ImageRef) -> ImageRef {
+    ImageRef { name: image.name, digest: image.digest }
+}
+
+#[cfg(test)]
+mod tests {
+    use sublet_base::MiB;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_the_same_inside_under_every_name() {
+        let document = serde_json::json!({ "module": { "name": "m", "version": "1.0.0" },
+            "image": { "name": "m", "digest": sublet_base::Digest([1; 32]) }, "argv": ["/bin/true"],
+            "env": { "B": "2", "A": "1" }, "inputs": {}, "class": "exact", "timeout": 60,
+            "resources": { "vcpus": 1, "memory_mib": 64, "disk_gib": 0 } });
+        let job: market::JobDocument = serde_json::from_value(document).expect("a job");
+        let made = |name: &str| MachineRequest::for_job(name.parse().expect("a name"), job.clone(), None);
+        let (provider, mediator) = (made("job-7"), made("mediation-7"));
+        assert_eq!((&provider.guest, provider.resources), (&mediator.guest, mediator.resources));
+        assert_eq!(provider.guest.env, ["A=1", "B=2"]);
+        assert_eq!((provider.resources.memory, provider.resources.disk), (MiB(64), GiB(1)));
+    }
+}
