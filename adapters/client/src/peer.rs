@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::Keccak256;
-use sublet_base::{B256, JobId, LeaseId};
+use sublet_base::{B256, JobId, LeaseId, keccak256};
 use sublet_daemon::{Backoff, CancellationToken, RetryError, Retryable, retry};
 use sublet_market::{Acceptance, Signature};
 use sublet_wire::link::{
@@ -51,6 +51,14 @@ pub enum PeerError {
         /// Of what was sent.
         got: B256,
     },
+    /// The workload is not the one agreed on.
+    #[error("the provider's document has the hash {got}, the agreement is about {expected}")]
+    WrongDocument {
+        /// On chain.
+        expected: B256,
+        /// Of what was sent.
+        got: B256,
+    },
     /// The result is larger than we take.
     #[error("the provider's result has {length} bytes; at most {max} are taken")]
     TooLarge {
@@ -76,6 +84,7 @@ impl Retryable for PeerError {
             Self::Transport(TransportError::Refused(_))
             | Self::Unexpected(_)
             | Self::WrongResult { .. }
+            | Self::WrongDocument { .. }
             | Self::TooLarge { .. }
             | Self::Store(_)
             | Self::Stopped => false,
@@ -204,6 +213,19 @@ impl PeerClient {
         if got == expected { Ok(length) } else { Err(PeerError::WrongResult { expected, got }) }
     }
 
+    /// The job's workload, exactly the bytes that hash to `expected`.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn document(&self, job: JobId, expected: B256) -> Result<String, PeerError> {
+        let request = Request::Document { job };
+        let (Response::Document { document }, _) = self.ask(&request).await? else {
+            return Err(PeerError::Unexpected(request.name()));
+        };
+        let got = keccak256(document.as_bytes());
+        if got == expected { Ok(document) } else { Err(PeerError::WrongDocument { expected, got }) }
+    }
+
     /// Gives the provider the signature it is paid with.
     ///
     /// # Errors
@@ -301,7 +323,6 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
-    use sublet_base::keccak256;
     use sublet_wire::link::{MachineState, Sentence};
     use tokio::io::duplex;
 
@@ -373,6 +394,15 @@ mod tests {
         let (renter, _) = client(vec![no(RefusalReason::HashDiffers)]);
         let error = renter.handover(Agreement::Job(JobId(2)), "{}", minute).await.unwrap_err();
         assert!(matches!(error, PeerError::Refused(r) if r.reason == RefusalReason::HashDiffers));
+    }
+
+    #[tokio::test]
+    async fn only_the_document_on_chain_is_taken() {
+        let document = || Response::Document { document: "{}".into() };
+        let hash = keccak256("{}");
+        assert_eq!(client(vec![(document(), Vec::new())]).0.document(JobId(1), hash).await.unwrap(), "{}");
+        let other = client(vec![(document(), Vec::new())]).0.document(JobId(1), B256::ZERO).await;
+        assert!(matches!(other, Err(PeerError::WrongDocument { got, .. }) if got == hash), "{other:?}");
     }
 
     #[tokio::test]

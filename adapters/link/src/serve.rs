@@ -234,6 +234,7 @@ async fn answer(request: Request, peer: PeerKey, handler: &dyn PeerHandler) -> R
             let response = Response::Result { length: archive.length, hash: archive.hash };
             Answer::Bytes(response, Box::new(archive.content.take(archive.length)))
         }
+        Request::Document { job } => Answer::Plain(Response::Document { document: handler.document(peer, job).await? }),
         Request::Accept { acceptance, signature } => {
             handler.accept(peer, acceptance, signature).await?;
             Answer::Plain(Response::Done)

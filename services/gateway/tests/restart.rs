@@ -62,6 +62,10 @@ impl PeerHandler for Echo {
         unsupported()
     }
 
+    async fn document(&self, _: PeerKey, _: JobId) -> Result<String, Refusal> {
+        unsupported()
+    }
+
     async fn accept(&self, _: PeerKey, _: Acceptance, _: Signature) -> Result<(), Refusal> {
         unsupported()
     }

@@ -215,6 +215,11 @@ impl PeerHandler for Peers {
         Ok(ResultArchive { length, hash, content: Box::new(reader) })
     }
 
+    async fn document(&self, peer: PeerKey, job: JobId) -> Result<String, Refusal> {
+        let case = self.case(peer, Agreement::Job(job))?;
+        case.document.ok_or_else(|| refuse(RefusalReason::NotReady, "the job was never handed over"))
+    }
+
     async fn accept(&self, peer: PeerKey, acceptance: Acceptance, signature: Signature) -> Result<(), Refusal> {
         let (case, finished) = self.finished(peer, acceptance.job)?;
         if acceptance.result_hash != finished.result.hash {

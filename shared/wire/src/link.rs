@@ -1,4 +1,4 @@
-//! What peers ask a provider over the link, version 1 (the version is part of [`ALPN`]).
+//! What peers ask a provider, and a renter a mediator, over the link, version 1 (the version is part of [`ALPN`]).
 //!
 //! Whoever dials says for whom it acts ([`Hello`]). Then: one bidirectional stream a request. A frame is a big-endian `u32` length, at most [`MAX_FRAME`], then that many bytes
 //! of JSON. The asker sends one [`Request`]; the provider answers with one [`Response`]; where the table says so, raw
@@ -9,12 +9,14 @@
 //! | `Handover` | the renter's peer key in the order | `Done` | |
 //! | `Status` | the renter | `Status` | |
 //! | `Connect` | the renter of a lease, while it is active | `Open` | both ways: the TCP stream |
-//! | `Result` | the renter of a job (later also mediators) | `Result` | provider to asker: exactly `length` bytes |
+//! | `Result` | the renter of a job; while it is disputed, the mediators drawn for it | `Result` | to the asker: exactly `length` bytes |
+//! | `Document` | the same | `Document`: the workload, as it was handed over | |
 //! | `Accept` | the renter of a job | `Done` once the provider has stored it | |
 //! | `Logs` | the renter | `Open` | provider to asker: bytes |
 //! | `SetKeys` | the renter of a lease | `Done` | |
 //!
-//! Anyone else gets `Refused(Stranger)`, before anything about the agreement is said. All requests but `Connect` may be
+//! Who was drawn, and under which peer keys they dial, is on chain. A mediator serves one request only: `Result`, to the renter
+//! of a job it ran again. Anyone else gets `Refused(Stranger)`, before anything about the agreement is said. All requests but `Connect` may be
 //! repeated without harm. Both sides are hostile to each other: lengths are bounded, and text from the other side is
 //! cleaned by its type before a person or a file sees it.
 
@@ -91,6 +93,11 @@ pub enum Request {
         /// Of which job.
         job: JobId,
     },
+    /// Give me the job's workload, so that I can run it again.
+    Document {
+        /// Of which job.
+        job: JobId,
+    },
     /// The result is good; settle with this.
     Accept {
         /// What the renter signed.
@@ -121,7 +128,7 @@ impl Request {
         match self {
             Self::Handover { agreement, .. } | Self::Status { agreement } | Self::Logs { agreement, .. } => *agreement,
             Self::Connect { lease, .. } | Self::SetKeys { lease, .. } => Agreement::Lease(*lease),
-            Self::Result { job } => Agreement::Job(*job),
+            Self::Result { job } | Self::Document { job } => Agreement::Job(*job),
             Self::Accept { acceptance, .. } => Agreement::Job(acceptance.job),
         }
     }
@@ -134,6 +141,7 @@ impl Request {
             Self::Status { .. } => "status",
             Self::Connect { .. } => "connect",
             Self::Result { .. } => "result",
+            Self::Document { .. } => "document",
             Self::Accept { .. } => "accept",
             Self::Logs { .. } => "logs",
             Self::SetKeys { .. } => "set-keys",
@@ -161,13 +169,14 @@ impl Request {
             | Self::Status { .. }
             | Self::Connect { .. }
             | Self::Result { .. }
+            | Self::Document { .. }
             | Self::Accept { .. }
             | Self::Logs { .. } => Ok(()),
         }
     }
 }
 
-/// The provider's answer.
+/// The answer of whoever was dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Response {
@@ -185,6 +194,11 @@ pub enum Response {
         length: u64,
         /// keccak256 of them.
         hash: B256,
+    },
+    /// The workload.
+    Document {
+        /// The canonical JSON, exactly the bytes whose hash is on chain.
+        document: String,
     },
 }
 
@@ -333,6 +347,7 @@ mod tests {
         let ask = |text: &str| serde_json::from_str::<Request>(text);
         let connect = ask(r#"{"ask":"connect","lease":7,"port":22}"#).unwrap();
         assert_eq!(connect, Request::Connect { lease: LeaseId(7), port: 22 });
+        assert_eq!(ask(r#"{"ask":"document","job":7}"#).unwrap(), Request::Document { job: JobId(7) });
         let status = ask(r#"{"ask":"status","agreement":{"job":8}}"#).unwrap();
         assert_eq!(status.agreement(), Agreement::Job(JobId(8)));
         for bad in [r#"{"ask":"shell"}"#, r#"{"ask":"status","agreement":{"job":8},"as":"root"}"#, "[]", "7", ""] {

@@ -84,6 +84,10 @@ impl PeerHandler for Provider {
         Ok(ResultArchive { length: 1000, hash: keccak256(&content), content: Box::new(std::io::Cursor::new(content)) })
     }
 
+    async fn document(&self, _: PeerKey, job: JobId) -> Result<String, Refusal> {
+        Ok(format!("{{\"job\":{job}}}"))
+    }
+
     async fn accept(&self, _: PeerKey, _: Acceptance, _: Signature) -> Result<(), Refusal> {
         Ok(())
     }

@@ -101,6 +101,12 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// A [`Refusal`], sent to the peer.
     async fn result(&self, peer: PeerKey, job: JobId) -> Result<ResultArchive, Refusal>;
 
+    /// The job's workload as it was handed over.
+    ///
+    /// # Errors
+    /// A [`Refusal`], sent to the peer.
+    async fn document(&self, peer: PeerKey, job: JobId) -> Result<String, Refusal>;
+
     /// Checks and stores the renter's acceptance.
     ///
     /// # Errors
