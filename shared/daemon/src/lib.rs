@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod chores;
 pub mod config;
 mod data_dir;
 mod private_file;
@@ -23,6 +24,7 @@ mod retry;
 mod supervise;
 pub mod telemetry;
 
+pub use chores::{Chores, Failed};
 pub use data_dir::{DataDir, LockError};
 pub use private_file::{FileError, create_private_dir, read_secret, write_private};
 pub use report::{Advised, NextStep, report};
