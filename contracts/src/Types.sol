@@ -157,11 +157,9 @@ struct ProviderView {
     /// U(now): credited seconds of uptime, counted by beats.
     uint64 uptime;
     uint64 epoch;
-    /// JSON object, at most `MAX_INFO` bytes; never trusted by the contract.
-    string info;
 }
 
-/// @notice What `lease` reports, as of the current block.
+/// @notice What `Lens.lease` reports, as of the current block.
 struct LeaseView {
     LeaseState state;
     LeaseEnd reason;
@@ -194,7 +192,7 @@ struct LeaseView {
     address solver;
 }
 
-/// @notice What `job` reports.
+/// @notice What `Lens.job` reports.
 struct JobView {
     JobState state;
     JobEnd reason;
@@ -222,4 +220,107 @@ struct JobView {
     /// Solver fee still held.
     uint128 solverFee;
     address solver;
+    /// The renter is called back at the end.
+    bool callback;
+}
+
+/// @notice How a dispute ended: the submitted result has the majority, something else has it, or nothing has.
+enum Verdict {
+    Upheld,
+    Overturned,
+    Inconclusive
+}
+
+/// @notice What the court has to know of a job to hear it.
+struct Disputed {
+    address provider;
+    uint64 mediatorSet;
+    uint32 duration;
+    bytes32 resultHash;
+}
+
+/// @notice Where a dispute is, as of the current block.
+enum DisputeStage {
+    None,
+    /// Waits for `draw`.
+    Armed,
+    Commit,
+    Reveal,
+    /// Waits for `resolve`.
+    Over,
+    Resolved
+}
+
+/// @notice How far a member of a panel got.
+enum SeatStage {
+    Drawn,
+    Committed,
+    Revealed
+}
+
+/// @notice What `Court.mediatorOf` reports.
+struct MediatorView {
+    /// ed25519 link key; zero: not registered.
+    bytes32 peerKey;
+    uint128 bond;
+    /// What its seats on panels may cost it.
+    uint128 atStake;
+    /// Zero: not retired.
+    uint64 retiredAt;
+}
+
+/// @notice What `Court.mediatorSet` reports.
+struct MediatorSetView {
+    address[] members;
+    uint8 panelSize;
+    /// What a vote earns and a missing vote costs.
+    uint96 fee;
+}
+
+struct SeatView {
+    address mediator;
+    SeatStage stage;
+    /// Zero before `commitVote`.
+    bytes32 commitment;
+    /// What was revealed; zero also means: the provider withheld its archive.
+    bytes32 vote;
+}
+
+/// @notice What `Court.disputeOf` reports.
+struct DisputeView {
+    DisputeStage stage;
+    address renter;
+    address provider;
+    uint64 mediatorSet;
+    /// What the provider submitted.
+    bytes32 resultHash;
+    /// The job's longest run: part of the time to commit.
+    uint32 duration;
+    /// Members that could be drawn.
+    uint8 electorate;
+    /// First block in which `draw` draws.
+    uint64 drawFrom;
+    /// Last block in which `draw` draws; later it arms again.
+    uint64 drawUntil;
+    /// Last second to commit; zero before the draw.
+    uint64 commitBy;
+    /// Last second to reveal; earlier once all have committed. Zero before the draw.
+    uint64 revealBy;
+    SeatView[] panel;
+}
+
+/// @notice What `Gateways.gatewayOf` reports.
+struct GatewayView {
+    address gateway;
+    /// ed25519 link key; zero: not registered.
+    bytes32 peerKey;
+    /// Never trusted by the contract.
+    string url;
+    string region;
+    uint128 bond;
+    uint64 lastBeat;
+    /// Zero: not retired.
+    uint64 retiredAt;
+    /// Not retired, and its last beat is fresh.
+    bool online;
 }

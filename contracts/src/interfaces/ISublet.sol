@@ -5,23 +5,34 @@ import {
     Class,
     JobEnd,
     JobState,
-    JobView,
     Kind,
     LeaseEnd,
     LeaseState,
-    LeaseView,
     Offer,
     Order,
     Pair,
     ProviderView,
     Settlement
 } from "../Types.sol";
+import {Record} from "../core/Records.sol";
+import {ITrunk} from "./ITrunk.sol";
 
 /// @title Sublet: escrow and rules of a market for computers
 /// @notice Providers sign offers, renters sign orders, anyone the order allows opens a matching pair. Every agreement
 /// holds its own money. Times are seconds, amounts token units. `offerHash` and `orderHash` are always the EIP-712
 /// digests that were signed (domain "Sublet", "1", chain id, this contract).
-interface ISublet {
+interface ISublet is ITrunk {
+    // Branches
+
+    /// @notice Mediators and disputes.
+    function court() external view returns (address);
+    /// @notice Gateways and their bonds.
+    function gateways() external view returns (address);
+    /// @notice Orders placed on chain.
+    function orders() external view returns (address);
+    /// @notice Leases and jobs, decoded.
+    function lens() external view returns (address);
+
     // Accounts
 
     /// @notice `payer` put `amount` into the free balance of `account`.
@@ -78,8 +89,8 @@ interface ISublet {
     error ProviderIsOffline(address provider);
     error ProviderStale(address provider, uint64 lastBeat);
 
-    /// @notice Registers the caller, or replaces its key and info. `info` is a JSON object of at most `MAX_INFO` bytes.
-    /// A new provider is offline until `setOnline(true)`.
+    /// @notice Registers the caller, or replaces its key. `info` is a JSON object of at most `MAX_INFO` bytes, kept in the
+    /// event only and never trusted. A new provider is offline until `setOnline(true)`.
     function registerProvider(bytes32 peerKey, string calldata info) external;
     /// @notice Takes or stops taking new agreements; running ones are not touched. Also a beat.
     function setOnline(bool online) external;
@@ -122,18 +133,20 @@ interface ISublet {
     error MatchPriceTooHigh(uint128 price, uint128 maxPrice);
     error MatchDurationOutside(uint32 duration, uint32 min, uint32 max);
     error MatchMediatorsDiffer(uint64 offered, uint64 ordered);
+    error MatchMediatorsUnknown(uint64 mediatorSet);
+    /// @notice A pledge has to pay the panel that would overturn its job.
+    error MatchPledgeBelowFees(uint256 pledge, uint256 fees);
     error MatchWindowTooLong(uint32 window, uint32 max);
     /// @notice A lease has no result, so nothing to check.
     error MatchLeaseHasClass();
-    /// @notice `what` is "price", "solverFee", "pledgeBps" or "mediatorSet": more than the contract keeps.
+    /// @notice `what` is "price", "solverFee" or "pledgeBps": more than the contract keeps.
     error MatchOutOfRange(bytes32 what, uint256 value, uint256 max);
     error AcceptanceBadSignature(address renter, uint64 job);
 
     /// @notice Opens one agreement. Allowed for the order's solver, or anyone if it names none, and for the renter itself.
     /// Locks escrow price * duration and the solver fee from the renter, and the pledge from the provider, all or nothing.
-    /// The price is the offer's. Class exact needs the same mediator set in both documents.
-    /// @dev Disputes do not exist in this version: nobody can contest a class-exact result, the pledge is not compared
-    /// with a panel's fees, and a mediator set is only a number. Until then class exact gives no more than silence does.
+    /// The price is the offer's. Class exact needs the same mediator set in both documents, and a pledge of at least the
+    /// fees of its panel. An empty order signature is good for an order that was placed in `orders()`.
     /// @return id number of the agreement, counted from 1 across leases and jobs.
     function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
         external
@@ -167,6 +180,9 @@ interface ISublet {
     error AgreementOtherParty(uint64 id, address caller);
     error AgreementTooLate(uint64 id, uint256 deadline);
     error AgreementTooEarly(uint64 id, uint256 notBefore);
+
+    /// @notice What is stored of an agreement, of either kind. `lens()` decodes it.
+    function recordOf(uint64 id) external view returns (Record memory);
 
     // Leases
 
@@ -232,7 +248,6 @@ interface ISublet {
     function closeLease(uint64 id) external;
     /// @notice Anyone, Active, when the provider was silent for more than `FAULT_AFTER`: settles up to its last beat.
     function faultLease(uint64 id) external;
-    function lease(uint64 id) external view returns (LeaseView memory);
 
     // Jobs
 
@@ -256,7 +271,8 @@ interface ISublet {
         uint64 runBy
     );
     event JobSubmitted(uint64 indexed id, bytes32 resultHash, uint32 usedSeconds, uint128 cost, uint64 challengeUntil);
-    /// @notice Nothing is held any more. Paid as in `LeaseEnded`; `resultHash` is zero when there was none.
+    /// @notice Nothing is held any more. Paid as in `LeaseEnded`; `resultHash` is what the provider submitted or the renter
+    /// accepted, zero when there was none. If the court ruled, it is the `caller`, with no reward.
     event JobEnded(
         uint64 indexed id,
         JobEnd reason,
@@ -268,6 +284,10 @@ interface ISublet {
         address caller,
         uint128 reward
     );
+    /// @notice The court hears the job: nothing but its ruling ends it now.
+    event JobDisputed(uint64 indexed id);
+    /// @notice The renter was told the end; `ok` is whether its `onJobEnded` came through.
+    event JobCalledBack(uint64 indexed id, bool ok);
     /// @notice Row `index` of a `settleJobs` was refused; `reason` is the error's data.
     event SettleRefused(uint256 index, uint64 indexed id, bytes reason);
 
@@ -278,6 +298,9 @@ interface ISublet {
     /// @notice Only the provider itself may settle for less than it declared (or, before it declared, than the whole).
     error JobCostTooLow(uint64 id, uint128 cost, uint128 min);
     error JobNotRefusable(uint64 id, Class class);
+    error JobNotDisputable(uint64 id, Class class);
+    /// @notice The caller has to bring enough gas for the renter's callback.
+    error JobCallbackGas(uint64 id, uint256 left, uint256 needed);
 
     /// @notice Provider, Open, until `startBy`: everything goes back.
     function rejectJob(uint64 id) external;
@@ -293,7 +316,8 @@ interface ISublet {
     function finalizeJob(uint64 id) external;
     /// @notice Anyone, Open, after `runBy`: all back to the renter, and a tenth of the pledge.
     function expireJob(uint64 id) external;
-    /// @notice Renter, Submitted, in the window, class none: the declared cost is split evenly.
+    /// @notice Renter, Submitted, in the window, class none: the declared cost is split evenly. Class exact has the court.
     function refuseJob(uint64 id) external;
-    function job(uint64 id) external view returns (JobView memory);
+    /// @notice Gas that a renter's `onJobEnded` gets.
+    function CALLBACK_GAS() external view returns (uint256);
 }
