@@ -43,7 +43,7 @@ contract AttacksTest is Fixture {
             // The solver's fee went to mallory itself, which opened.
             eq(sublet.freeOf(mallory), FUNDS, "nothing won");
         }
-        eq(sublet.lease(honest).escrow, ESCROW, "the honest escrow is whole");
+        eq(lens.lease(honest).escrow, ESCROW, "the honest escrow is whole");
     }
 
     function test_a_vanished_provider_locks_nothing() external {
@@ -96,7 +96,7 @@ contract AttacksTest is Fixture {
         vm.prank(provider);
         vm.expectRevert(abi.encodeWithSelector(ISublet.JobWrongState.selector, id, JobState.Ended));
         sublet.submitJob(id, keccak256("worse"), 10);
-        eq(sublet.job(id).resultHash, RESULT, "as accepted");
+        eq(lens.job(id).resultHash, RESULT, "as accepted");
     }
 
     /// Good work refused still costs half, so refusing to compute free does not pay.
@@ -156,7 +156,7 @@ contract AttacksTest is Fixture {
         vm.expectRevert();
         sublet.faultLease(id);
         eq(sublet.settleLease(id), gap * PRICE, "one second less");
-        eq(sublet.lease(id).pledge, PLEDGE, "pledge whole");
+        eq(lens.lease(id).pledge, PLEDGE, "pledge whole");
     }
 
     function test_each_agreement_expires_alone() external {
@@ -179,7 +179,7 @@ contract AttacksTest is Fixture {
         moved(0, -5 * P, 0, -10 * P);
         vm.prank(renter);
         sublet.closeLease(id);
-        eq(sublet.lease(id).price, PRICE, "price");
+        eq(lens.lease(id).price, PRICE, "price");
         moved(E + 10 * P - int256(uint256(MIN_CHARGE)) * P, Q + int256(uint256(MIN_CHARGE)) * P, 0, -10 * P);
     }
 

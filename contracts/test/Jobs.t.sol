@@ -40,10 +40,10 @@ contract JobsTest is Fixture {
         sublet.submitJob(id, RESULT, 10);
         vm.stopPrank();
         jobIs(id, JobState.Submitted, JobEnd.None);
-        eq(sublet.job(id).resultHash, RESULT, "result");
-        eq(sublet.job(id).submittedAt, clock(), "submittedAt");
-        eq(sublet.job(id).usedSeconds, 10, "used");
-        eq(sublet.job(id).escrow, ESCROW, "escrow still held");
+        eq(lens.job(id).resultHash, RESULT, "result");
+        eq(lens.job(id).submittedAt, clock(), "submittedAt");
+        eq(lens.job(id).usedSeconds, 10, "used");
+        eq(lens.job(id).escrow, ESCROW, "escrow still held");
         moved(-E - F, -Q, 0, 0);
     }
 

@@ -19,8 +19,8 @@ contract LeasesTest is Fixture {
         sublet.startLease(id);
         moved(-E - F, -Q, F, 0);
         leaseIs(id, LeaseState.Active, LeaseEnd.None);
-        eq(sublet.lease(id).startedAt, clock(), "startedAt");
-        eq(sublet.lease(id).owedSeconds, 0, "nothing owed yet");
+        eq(lens.lease(id).startedAt, clock(), "startedAt");
+        eq(lens.lease(id).owedSeconds, 0, "nothing owed yet");
         eq(sublet.providerOf(provider).lastBeat, clock(), "a start is a beat");
     }
 
@@ -87,7 +87,7 @@ contract LeasesTest is Fixture {
     function test_settle_pays_uptime_only() external {
         uint64 id = activeLease();
         run(1_000);
-        eq(sublet.lease(id).owedSeconds, 1_000, "owed");
+        eq(lens.lease(id).owedSeconds, 1_000, "owed");
         vm.expectEmit();
         emit ISublet.LeaseSettled(id, 1_000, PRICE * 1_000);
         eq(sublet.settleLease(id), PRICE * 1_000, "returned");
@@ -100,14 +100,14 @@ contract LeasesTest is Fixture {
         sublet.beat();
         eq(sublet.settleLease(id), 0, "the beat after it adds nothing");
         moved(-E - F, -Q + P * int256(1_000 + gap), F, 0);
-        eq(sublet.lease(id).paidSeconds, 1_000 + gap, "paidSeconds");
+        eq(lens.lease(id).paidSeconds, 1_000 + gap, "paidSeconds");
     }
 
     function test_settle_never_pays_more_than_was_bought() external {
         uint64 id = activeLease();
         run(DURATION + 5_000);
         eq(sublet.settleLease(id), ESCROW, "all of it");
-        eq(sublet.lease(id).escrow, 0, "empty");
+        eq(lens.lease(id).escrow, 0, "empty");
         moved(-E - F, -Q + E, F, 0);
     }
 
@@ -119,8 +119,8 @@ contract LeasesTest is Fixture {
         int256 more = 100 * P;
         int256 pledge = (E + more) / 2 - Q;
         moved(-E - F, E - Q - pledge, F, -more);
-        eq(sublet.lease(id).owedSeconds, 0, "the idle gap is not owed");
-        eq(sublet.lease(id).escrow, uint256(more), "all of the top-up is left");
+        eq(lens.lease(id).owedSeconds, 0, "the idle gap is not owed");
+        eq(lens.lease(id).escrow, uint256(more), "all of the top-up is left");
         run(40);
         eq(sublet.settleLease(id), uint256(40 * P), "rent resumes");
         vm.prank(renter);
@@ -182,7 +182,7 @@ contract LeasesTest is Fixture {
         sublet.closeLease(id);
         int256 charge = P * int256(uint256(MIN_CHARGE));
         moved(-charge - F, charge, F, 0);
-        eq(sublet.lease(id).paidSeconds, MIN_CHARGE, "paidSeconds");
+        eq(lens.lease(id).paidSeconds, MIN_CHARGE, "paidSeconds");
     }
 
     function test_provider_closes_with_a_penalty_for_missing_notice() external {
@@ -276,7 +276,7 @@ contract LeasesTest is Fixture {
         eq(paid, PRICE * (100 + sublet.MAX_GAP()), "one gap past the beat");
         vm.prank(renter);
         sublet.faultLease(id);
-        eq(sublet.lease(id).paidSeconds, 100 + sublet.MAX_GAP(), "no less");
+        eq(lens.lease(id).paidSeconds, 100 + sublet.MAX_GAP(), "no less");
     }
 
     function test_only_the_right_party() external {
@@ -334,11 +334,11 @@ contract LeasesTest is Fixture {
         }
         uint256 most = clock() - started;
         if (most < MIN_CHARGE) most = MIN_CHARGE;
-        atMost(sublet.lease(id).paidSeconds, most, "paid for time that passed");
+        atMost(lens.lease(id).paidSeconds, most, "paid for time that passed");
         uint256 all = sublet.freeOf(renter) + sublet.freeOf(provider) + sublet.freeOf(solver)
             + sublet.freeOf(address(this)) + sublet.freeOf(stranger);
         eq(all, 3 * FUNDS, "conserved");
-        leaseIs(id, LeaseState.Ended, sublet.lease(id).reason);
+        leaseIs(id, LeaseState.Ended, lens.lease(id).reason);
     }
 
     function _openCalls(uint64 id) private view returns (bytes[] memory calls) {

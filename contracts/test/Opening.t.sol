@@ -43,7 +43,7 @@ contract OpeningTest is Fixture {
         );
         uint64 id = sublet.open(offer, a, order, b);
         moved(-int256(uint256(ESCROW + FEE)), -int256(uint256(PLEDGE)), 0, 0);
-        LeaseView memory v = sublet.lease(id);
+        LeaseView memory v = lens.lease(id);
         leaseIs(id, LeaseState.Open, LeaseEnd.None);
         eq(v.renter, renter, "renter");
         eq(v.provider, provider, "provider");
@@ -60,7 +60,7 @@ contract OpeningTest is Fixture {
         eq(v.solverFee, FEE, "fee");
         eq(v.solver, solver, "solver");
         eq(sublet.openCount(offerHash), 1, "count");
-        eq(uint256(sublet.job(id).state), 0, "no job of that number");
+        eq(uint256(lens.job(id).state), 0, "no job of that number");
     }
 
     function test_job_of_class_exact_opens_with_equal_mediators() external {
@@ -68,7 +68,7 @@ contract OpeningTest is Fixture {
         (order.class, order.mediatorSet) = (Class.Exact, 7);
         uint64 id = open(offerOf(Kind.Job), order);
         moved(-int256(uint256(ESCROW + FEE)), -int256(uint256(PLEDGE)), 0, 0);
-        JobView memory v = sublet.job(id);
+        JobView memory v = lens.job(id);
         jobIs(id, JobState.Open, JobEnd.None);
         eq(uint256(v.class), uint256(Class.Exact), "class");
         eq(v.mediatorSet, 7, "set");
@@ -77,7 +77,7 @@ contract OpeningTest is Fixture {
         eq(v.runBy, START + START_WITHIN + DURATION, "runBy");
         eq(v.escrow, ESCROW, "escrow");
         eq(v.pledge, PLEDGE, "pledge");
-        eq(uint256(sublet.lease(id).state), 0, "no lease of that number");
+        eq(uint256(lens.lease(id).state), 0, "no lease of that number");
         order.nonce += 1_000;
         order.mediatorSet = 8;
         refuse(offerOf(Kind.Job), order, abi.encodeWithSelector(ISublet.MatchMediatorsDiffer.selector, 7, 8));
@@ -95,7 +95,7 @@ contract OpeningTest is Fixture {
         p = pair(offer, order);
         vm.prank(stranger);
         uint64 id = sublet.open(offer, p.offerSignature, order, p.orderSignature);
-        eq(sublet.lease(id).solver, stranger, "the opener earns the fee");
+        eq(lens.lease(id).solver, stranger, "the opener earns the fee");
     }
 
     function test_refusals_of_the_offer() external {
@@ -262,7 +262,7 @@ contract OpeningTest is Fixture {
         eq(ids[1], 0, "refused");
         eq(ids[2], 0, "ate its own gas only");
         eq(ids[3], 2, "last");
-        eq(sublet.job(2).solver, solver, "opened by the batch's caller");
+        eq(lens.job(2).solver, solver, "opened by the batch's caller");
         moved(-int256(uint256(2 * (ESCROW + FEE))), -int256(uint256(2 * PLEDGE)), 0, 0);
     }
 

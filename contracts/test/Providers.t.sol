@@ -25,7 +25,6 @@ contract ProvidersTest is Fixture {
         eq(v.registeredAt, START, "first registration");
         eq(v.lastBeat, START + 10, "last beat");
         eq(v.peerKey, bytes32(uint256(2)), "key replaced");
-        eq(keccak256(bytes(v.info)), keccak256("{}"), "info replaced");
     }
 
     function test_refusals() external {

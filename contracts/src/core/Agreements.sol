@@ -1,40 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-
 import {Kind, Offer, Order} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
-import {Accounts} from "./Accounts.sol";
 import {Batches} from "./Batches.sol";
+import {Branches} from "./Branches.sol";
+import {Fee, Head, OfferKey, Progress, Record, Result} from "./Record.sol";
+import {Sums} from "./Sums.sol";
 import {Terms, TermsLib} from "./Terms.sol";
 
-/// @notice An offer's digest, shortened to fit beside an address. A second offer with the same 96 bits takes 2^96 tries;
-/// two such offers made by one party (2^48 tries) only share that party's own capacity.
-type OfferKey is bytes12;
-
 /// @notice What leases and jobs share: their head, capacity of offers, solver fees, and how money leaves.
-/// @dev Money held is derived from the head, so that it cannot drift: no sum is stored twice.
-abstract contract Agreements is ISublet, Accounts, Batches {
-    using SafeCast for uint256;
-
-    /// One slot a line.
-    // forgefmt: disable-next-item
-    struct Head {
-        address renter; uint96 price;
-        address provider; OfferKey offer;
-        Terms terms;
-    }
-
+abstract contract Agreements is ISublet, Branches, Batches {
     /// Never zero again once used, so that the next agreement of the offer pays for a rewrite only.
     struct Use {
         uint64 ever;
         uint32 open;
-    }
-
-    struct Fee {
-        address solver;
-        uint96 amount;
     }
 
     /// Where the money of an ending agreement goes.
@@ -46,7 +26,6 @@ abstract contract Agreements is ISublet, Accounts, Batches {
         uint256 reward;
     }
 
-    uint256 private constant WHOLE_BPS = 10_000;
     /// Share of the pledge that a provider loses by never starting or never submitting.
     uint256 private constant EXPIRY_PENALTY_BPS = 1_000;
     /// Share of a penalty for the third party that called.
@@ -55,6 +34,13 @@ abstract contract Agreements is ISublet, Accounts, Batches {
     mapping(uint64 id => Head) internal _heads;
     mapping(OfferKey => Use) private _uses;
     mapping(uint64 id => Fee) private _fees;
+    mapping(uint64 id => Progress) internal _progress;
+    mapping(uint64 id => Result) internal _results;
+
+    /// @inheritdoc ISublet
+    function recordOf(uint64 id) external view returns (Record memory) {
+        return Record(_heads[id], _fees[id], _progress[id], _results[id]);
+    }
 
     /// @inheritdoc ISublet
     function openCount(bytes32 offerHash) external view returns (uint32) {
@@ -88,7 +74,7 @@ abstract contract Agreements is ISublet, Accounts, Batches {
     /// Ends an agreement: `split` says what is paid, refunded and slashed (at most the pledge); the rest is filled in.
     function _end(uint64 id, Head storage h, Terms t, address caller, Split memory split, bool payFee) internal {
         (address renter, address provider) = (h.renter, h.provider);
-        uint256 pledge = _pledge(h.price, t.duration(), t.pledgeBps());
+        uint256 pledge = Sums.pledge(h.price, t.duration(), t.pledgeBps());
         if (split.slashed > pledge) split.slashed = pledge;
         split.pledgeBack = pledge - split.slashed;
         h.terms = t.withoutFee();
@@ -101,40 +87,24 @@ abstract contract Agreements is ISublet, Accounts, Batches {
                 delete _fees[id];
             }
         }
-        if (caller != renter && caller != provider) {
-            split.reward = split.slashed * REWARD_BPS / WHOLE_BPS;
+        if (caller != renter && caller != provider && caller != address(_court)) {
+            split.reward = split.slashed * REWARD_BPS / Sums.WHOLE_BPS;
             _credit(caller, split.reward);
         }
         _credit(provider, split.paid + split.pledgeBack);
         _credit(renter, split.refunded + split.slashed - split.reward);
     }
 
-    /// The fee still held, and for whom.
-    function _feeOf(uint64 id) internal view returns (address, uint96) {
-        Fee storage fee = _fees[id];
-        return (fee.solver, fee.amount);
-    }
-
     /// The fee goes to whoever opened.
     function _paySolver(uint64 id) internal {
-        (address solver, uint96 amount) = _feeOf(id);
+        (address solver, uint96 amount) = (_fees[id].solver, _fees[id].amount);
         delete _fees[id];
         _credit(solver, amount);
         emit SolverPaid(id, solver, amount);
     }
 
-    /// price * seconds; below 2^128 because a price is below 2^96.
-    function _sum(uint256 price, uint256 seconds_) internal pure returns (uint256) {
-        return price * seconds_;
-    }
-
-    /// price * duration * bps / 10 000, rounded down; refused above 2^128.
-    function _pledge(uint256 price, uint256 duration, uint256 bps) internal pure returns (uint256) {
-        return (price * duration * bps / WHOLE_BPS).toUint128();
-    }
-
     function _expiryPenalty(Head storage h, Terms t) internal view returns (uint256) {
-        return _pledge(h.price, t.duration(), t.pledgeBps()) * EXPIRY_PENALTY_BPS / WHOLE_BPS;
+        return Sums.pledge(h.price, t.duration(), t.pledgeBps()) * EXPIRY_PENALTY_BPS / Sums.WHOLE_BPS;
     }
 
     function _requireParty(uint64 id, address party) internal view {

@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind, LeaseEnd, LeaseState, LeaseView, Offer} from "../Types.sol";
+import {Kind, LeaseEnd, LeaseState} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Agreements} from "./Agreements.sol";
 import {Providers} from "./Providers.sol";
+import {Head, Progress} from "./Record.sol";
+import {Sums} from "./Sums.sol";
 import {Terms} from "./Terms.sol";
 
 /// @notice Machines paid by the second: Open -> Active -> Ended, or Open -> Ended.
 abstract contract Leases is ISublet, Agreements, Providers {
-    /// How far a lease got; one slot, first written at its start.
-    struct Progress {
-        uint40 startedAt;
-        /// U at the last settlement.
-        uint40 settledUptime;
-        uint40 noticeAt;
-        uint32 paidSeconds;
-    }
-
-    mapping(uint64 id => Progress) private _progress;
-
     /// @inheritdoc ISublet
     function startLease(uint64 id) external {
         (Head storage h, Terms t) = _leaseIn(id, LeaseState.Open);
@@ -70,12 +61,13 @@ abstract contract Leases is ISublet, Agreements, Providers {
         if (seconds_ == 0) revert LeaseZeroSeconds();
         _settle(id, h, t);
         uint256 duration = uint256(t.duration()) + seconds_;
-        (uint32 maxDuration,,) = _leaseTerms(t);
+        (uint32 maxDuration,,) = t.leaseOwn();
         if (duration > maxDuration) revert LeaseTooLong(id, duration, maxDuration);
         h.terms = t.withDuration(uint32(duration));
         uint96 price = h.price;
-        uint256 escrow = _sum(price, seconds_);
-        uint256 pledge = _pledge(price, uint32(duration), t.pledgeBps()) - _pledge(price, t.duration(), t.pledgeBps());
+        uint256 escrow = Sums.rent(price, seconds_);
+        uint256 pledge =
+            Sums.pledge(price, uint32(duration), t.pledgeBps()) - Sums.pledge(price, t.duration(), t.pledgeBps());
         _debit(msg.sender, escrow);
         _debit(h.provider, pledge);
         emit LeaseToppedUp(id, msg.sender, seconds_, uint128(escrow), uint128(pledge));
@@ -109,7 +101,7 @@ abstract contract Leases is ISublet, Agreements, Providers {
                 }
             } else {
                 reason = LeaseEnd.ClosedByProvider;
-                penalty = _sum(h.price, _noticeMissing(t, p));
+                penalty = Sums.rent(h.price, _noticeMissing(t, p));
             }
         }
         _store(id, p);
@@ -123,45 +115,8 @@ abstract contract Leases is ISublet, Agreements, Providers {
         _requirePast(id, uint256(lastBeat) + FAULT_AFTER);
         (Progress memory p, uint32 accrued) = _accrue(id, t, uptime);
         _store(id, p);
-        uint256 rest = _sum(h.price, t.duration() - p.paidSeconds);
+        uint256 rest = Sums.rent(h.price, t.duration() - p.paidSeconds);
         _endLease(id, h, t, LeaseEnd.Faulted, accrued, p.paidSeconds, rest);
-    }
-
-    /// @inheritdoc ISublet
-    function lease(uint64 id) external view returns (LeaseView memory v) {
-        Head storage h = _heads[id];
-        Terms t = h.terms.ifKind(Kind.Lease);
-        v.state = LeaseState(t.state());
-        if (v.state == LeaseState.None) return v;
-        Progress memory p = _progress[id];
-        v.reason = LeaseEnd(t.reason());
-        v.renter = h.renter;
-        v.provider = h.provider;
-        v.price = h.price;
-        v.pledgeBps = t.pledgeBps();
-        v.duration = t.duration();
-        (v.maxDuration, v.notice, v.minCharge) = _leaseTerms(t);
-        v.openedAt = uint64(t.openedAt());
-        v.startBy = uint64(t.startBy());
-        v.startedAt = p.startedAt;
-        v.noticeAt = p.noticeAt;
-        v.paidSeconds = p.paidSeconds;
-        if (v.state == LeaseState.Active) v.owedSeconds = _owed(t, p, _uptime(v.provider));
-        if (v.state != LeaseState.Ended) {
-            v.escrow = uint128(_sum(v.price, v.duration - p.paidSeconds));
-            v.pledge = uint128(_pledge(v.price, v.duration, v.pledgeBps));
-        }
-        (v.solver, v.solverFee) = _feeOf(id);
-    }
-
-    /// The terms only a lease has, to be kept in `Terms.own`.
-    function _ownTerms(Offer memory offer) internal pure returns (uint96) {
-        return uint96(offer.maxDuration) | uint96(offer.notice) << 32 | uint96(offer.minCharge) << 64;
-    }
-
-    function _leaseTerms(Terms t) private pure returns (uint32 maxDuration, uint32 notice, uint32 minCharge) {
-        uint96 own = t.own();
-        return (uint32(own), uint32(own >> 32), uint32(own >> 64));
     }
 
     function _settle(uint64 id, Head storage h, Terms t) private returns (uint256 paid) {
@@ -169,7 +124,7 @@ abstract contract Leases is ISublet, Agreements, Providers {
         (Progress memory p, uint32 seconds_) = _accrue(id, t, _uptime(provider));
         _store(id, p);
         if (seconds_ == 0) return 0;
-        paid = _sum(h.price, seconds_);
+        paid = Sums.rent(h.price, seconds_);
         _credit(provider, paid);
         emit LeaseSettled(id, seconds_, uint128(paid));
     }
@@ -181,15 +136,9 @@ abstract contract Leases is ISublet, Agreements, Providers {
     /// Counts the unpaid seconds up to uptime `u` as paid. Uptime beyond what was bought is forgotten, never billed.
     function _accrue(uint64 id, Terms t, uint40 u) private view returns (Progress memory p, uint32 seconds_) {
         p = _progress[id];
-        seconds_ = _owed(t, p, u);
+        seconds_ = Sums.owed(t, p, u);
         if (u > p.settledUptime) p.settledUptime = u;
         p.paidSeconds += seconds_;
-    }
-
-    function _owed(Terms t, Progress memory p, uint40 u) private pure returns (uint32) {
-        uint256 elapsed = u > p.settledUptime ? u - p.settledUptime : 0;
-        uint32 left = t.duration() - p.paidSeconds;
-        return elapsed < left ? uint32(elapsed) : left;
     }
 
     /// Pays `paidNow` seconds, of `paidEver` in total, slashes at most the pledge, and gives back the rest.
@@ -203,8 +152,8 @@ abstract contract Leases is ISublet, Agreements, Providers {
         uint256 penalty
     ) private {
         Split memory s;
-        s.paid = _sum(h.price, paidNow);
-        s.refunded = _sum(h.price, t.duration() - paidEver);
+        s.paid = Sums.rent(h.price, paidNow);
+        s.refunded = Sums.rent(h.price, t.duration() - paidEver);
         s.slashed = penalty;
         _end(id, h, t.withState(uint8(LeaseState.Ended)).withReason(uint8(reason)), msg.sender, s, false);
         emit LeaseEnded(
@@ -227,13 +176,13 @@ abstract contract Leases is ISublet, Agreements, Providers {
     }
 
     function _minCharge(Terms t) private pure returns (uint32) {
-        (,, uint32 minCharge) = _leaseTerms(t);
+        (,, uint32 minCharge) = t.leaseOwn();
         return minCharge < t.duration() ? minCharge : t.duration();
     }
 
     /// Seconds of notice that the provider has not given.
     function _noticeMissing(Terms t, Progress memory p) private view returns (uint32) {
-        (, uint32 notice,) = _leaseTerms(t);
+        (, uint32 notice,) = t.leaseOwn();
         if (p.noticeAt == 0) return notice;
         uint256 given = block.timestamp - p.noticeAt;
         return given < notice ? notice - uint32(given) : 0;

@@ -4,11 +4,13 @@ pragma solidity 0.8.37;
 import {Class, JobState, Kind, LeaseState, Offer, Order, Pair, Resources} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Guardian} from "./Guardian.sol";
-import {Jobs} from "./Jobs.sol";
 import {Leases} from "./Leases.sol";
+import {Rulings} from "./Rulings.sol";
+import {Sums} from "./Sums.sol";
+import {TermsLib} from "./Terms.sol";
 
-/// @notice Checks a signed offer against a signed order, locks the money, and starts the agreement.
-abstract contract Opening is ISublet, Guardian, Leases, Jobs {
+/// @notice Checks a signed offer against an order, signed or placed, locks the money, and starts the agreement.
+abstract contract Opening is ISublet, Guardian, Leases, Rulings {
     /// What was locked, and under which hashes.
     struct Opened {
         uint64 id;
@@ -17,6 +19,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         uint256 escrow;
         uint256 pledge;
         address solver;
+        bool callback;
     }
 
     /// @inheritdoc ISublet
@@ -30,7 +33,8 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         o.offerHash = hashOffer(offer);
         o.orderHash = hashOrder(order);
         _checkOffer(offer, offerSignature, o.offerHash);
-        _checkOrder(order, orderSignature, o.orderHash, o.solver);
+        _checkOrder(order, o.orderHash, o.solver);
+        o.callback = _requireOrdered(order.renter, o.orderHash, orderSignature);
         _checkMatch(offer, order);
         _useNonce(order.renter, order.nonce);
         _lock(offer, order, o);
@@ -66,7 +70,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         if (!_isSignedBy(offer.provider, hash, signature)) revert OfferBadSignature(offer.provider, hash);
     }
 
-    function _checkOrder(Order memory order, bytes calldata signature, bytes32 hash, address opener) private view {
+    function _checkOrder(Order memory order, bytes32 hash, address opener) private view {
         if (block.timestamp > order.validUntil) revert OrderExpired(hash, order.validUntil);
         if (order.solver != address(0) && opener != order.solver && opener != order.renter) {
             revert OrderOtherSolver(opener, order.solver);
@@ -74,7 +78,17 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
         if (order.solverFee > type(uint96).max) {
             revert MatchOutOfRange("solverFee", order.solverFee, type(uint96).max);
         }
-        if (!_isSignedBy(order.renter, hash, signature)) revert OrderBadSignature(order.renter, hash);
+    }
+
+    /// Signed, or placed on chain: then without a signature, and perhaps with the wish to be told the end.
+    function _requireOrdered(address renter, bytes32 hash, bytes calldata signature)
+        private
+        view
+        returns (bool callback)
+    {
+        bool placed;
+        if (signature.length == 0) (placed, callback) = _orders.placed(hash);
+        if (!placed && !_isSignedBy(renter, hash, signature)) revert OrderBadSignature(renter, hash);
     }
 
     function _checkMatch(Offer memory offer, Order memory order) private pure {
@@ -109,15 +123,24 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
 
     /// Escrow and fee from the renter, pledge from the provider.
     function _lock(Offer memory offer, Order memory order, Opened memory o) private {
-        o.escrow = _sum(uint96(offer.price), order.duration);
-        o.pledge = _pledge(uint96(offer.price), order.duration, uint24(offer.pledgeBps));
+        o.escrow = Sums.rent(uint96(offer.price), order.duration);
+        o.pledge = Sums.pledge(uint96(offer.price), order.duration, uint24(offer.pledgeBps));
         if (o.pledge == 0) revert OfferZeroPledge();
+        if (order.class == Class.Exact) _requireFees(order.mediatorSet, o.pledge);
         _debit(order.renter, uint256(o.escrow) + order.solverFee);
         _debit(offer.provider, o.pledge);
     }
 
+    /// The pledge must pay the panel that would overturn the result.
+    function _requireFees(uint64 mediatorSet, uint256 pledge) private view {
+        uint256 fees = _court.panelFees(mediatorSet);
+        if (fees == 0) revert MatchMediatorsUnknown(mediatorSet);
+        if (pledge < fees) revert MatchPledgeBelowFees(pledge, fees);
+    }
+
     function _openLease(Offer memory offer, Order memory order, Opened memory o) private {
-        _create(o.id, uint8(LeaseState.Open), o.offerHash, offer, order, o.solver, _ownTerms(offer));
+        uint96 own = TermsLib.packLease(offer.maxDuration, offer.notice, offer.minCharge);
+        _create(o.id, uint8(LeaseState.Open), o.offerHash, offer, order, o.solver, own);
         emit LeaseOpened(
             o.id,
             order.renter,
@@ -137,7 +160,10 @@ abstract contract Opening is ISublet, Guardian, Leases, Jobs {
     }
 
     function _openJob(Offer memory offer, Order memory order, Opened memory o) private {
-        _create(o.id, uint8(JobState.Open), o.offerHash, offer, order, o.solver, _ownTerms(order));
+        // A set that nobody can call is not kept; one that exists has a small number.
+        uint48 set = order.class == Class.Exact ? uint48(order.mediatorSet) : 0;
+        uint96 own = TermsLib.packJob(order.challengeWindow, set, order.class, o.callback);
+        _create(o.id, uint8(JobState.Open), o.offerHash, offer, order, o.solver, own);
         emit JobOpened(
             o.id,
             order.renter,

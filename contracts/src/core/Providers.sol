@@ -13,7 +13,7 @@ abstract contract Providers is ISublet {
     /// @inheritdoc ISublet
     uint256 public constant MAX_INFO = 512;
 
-    /// The first five share a slot, all that beats and `open` need.
+    /// All but the key share a slot, which is all that beats and `open` need.
     struct Record {
         uint40 uptime;
         uint40 lastBeat;
@@ -21,7 +21,6 @@ abstract contract Providers is ISublet {
         uint64 epoch;
         bool online;
         bytes32 peerKey;
-        string info;
     }
 
     mapping(address provider => Record) private _providers;
@@ -36,7 +35,6 @@ abstract contract Providers is ISublet {
             p.lastBeat = uint40(block.timestamp);
         }
         p.peerKey = peerKey;
-        p.info = info;
         emit ProviderRegistered(msg.sender, peerKey, info);
     }
 
@@ -67,8 +65,7 @@ abstract contract Providers is ISublet {
             registeredAt: p.registeredAt,
             lastBeat: p.lastBeat,
             uptime: _uptime(provider),
-            epoch: p.epoch,
-            info: p.info
+            epoch: p.epoch
         });
     }
 

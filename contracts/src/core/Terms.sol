@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind} from "../Types.sol";
+import {Class, Kind} from "../Types.sol";
 
 /// @notice An agreement's times and state in one storage slot, lowest bits first: openedAt 40, duration 32,
 /// startWithin 32, pledgeBps 24, state 8, reason 8, kind 8, hasFee 8, own 96 (what only its kind needs).
@@ -72,6 +72,41 @@ library TermsLib {
 
     function own(Terms t) internal pure returns (uint96) {
         return uint96(Terms.unwrap(t) >> OWN);
+    }
+
+    /// What only a lease has, for `pack`.
+    function packLease(uint32 maxDuration, uint32 notice, uint32 minCharge) internal pure returns (uint96) {
+        return uint96(maxDuration) | uint96(notice) << 32 | uint96(minCharge) << 64;
+    }
+
+    function leaseOwn(Terms t) internal pure returns (uint32 maxDuration, uint32 notice, uint32 minCharge) {
+        uint96 own_ = t.own();
+        return (uint32(own_), uint32(own_ >> 32), uint32(own_ >> 64));
+    }
+
+    /// What only a job has, for `pack`: 32, 48, 8 and 8 bits.
+    function packJob(uint32 challengeWindow, uint48 mediatorSet, Class class, bool callback_)
+        internal
+        pure
+        returns (uint96)
+    {
+        return uint96(challengeWindow) | uint96(mediatorSet) << 32 | uint96(uint8(class)) << 80
+            | uint96(callback_ ? 1 : 0) << 88;
+    }
+
+    function jobOwn(Terms t) internal pure returns (uint32 challengeWindow, uint48 mediatorSet, Class class) {
+        uint96 own_ = t.own();
+        return (uint32(own_), uint48(own_ >> 32), Class(uint8(own_ >> 80)));
+    }
+
+    /// Whether a job's renter wants to be told its end.
+    function callback(Terms t) internal pure returns (bool) {
+        return t.own() >> 88 != 0;
+    }
+
+    /// Last second at which a job's provider may submit.
+    function runBy(Terms t) internal pure returns (uint256) {
+        return t.startBy() + t.duration();
     }
 
     function withDuration(Terms t, uint32 duration_) internal pure returns (Terms) {

@@ -14,7 +14,7 @@ import {
     ProviderView,
     Settlement
 } from "../Types.sol";
-import {Record} from "../core/Records.sol";
+import {Record} from "../core/Record.sol";
 import {ITrunk} from "./ITrunk.sol";
 
 /// @title Sublet: escrow and rules of a market for computers

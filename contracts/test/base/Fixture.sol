@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Court} from "../../src/Court.sol";
+import {Gateways} from "../../src/Gateways.sol";
+import {Lens} from "../../src/Lens.sol";
+import {Orders} from "../../src/Orders.sol";
 import {Sublet} from "../../src/Sublet.sol";
 import {SubletToken} from "../../src/SubletToken.sol";
 import {Class, JobEnd, JobState, Kind, LeaseEnd, LeaseState, Offer, Order, Pair, Resources} from "../../src/Types.sol";
@@ -27,6 +31,10 @@ abstract contract Fixture is Assertions {
 
     SubletToken internal token;
     Sublet internal sublet;
+    Court internal court;
+    Gateways internal gateways;
+    Orders internal orders;
+    Lens internal lens;
     address internal renter = vm.addr(RENTER_KEY);
     address internal provider = vm.addr(PROVIDER_KEY);
     address internal solver = address(0x50);
@@ -41,6 +49,8 @@ abstract contract Fixture is Assertions {
         vm.warp(START);
         token = new SubletToken();
         sublet = new Sublet(token, guardian);
+        (court, gateways) = (Court(sublet.court()), Gateways(sublet.gateways()));
+        (orders, lens) = (Orders(sublet.orders()), Lens(sublet.lens()));
         fund(renter);
         fund(provider);
         fund(stranger);
@@ -198,18 +208,18 @@ abstract contract Fixture is Assertions {
     }
 
     function leaseIs(uint64 id, LeaseState state, LeaseEnd reason) internal view {
-        eq(uint256(sublet.lease(id).state), uint256(state), "lease state");
-        eq(uint256(sublet.lease(id).reason), uint256(reason), "lease reason");
+        eq(uint256(lens.lease(id).state), uint256(state), "lease state");
+        eq(uint256(lens.lease(id).reason), uint256(reason), "lease reason");
         if (state == LeaseState.Ended) {
-            eq(sublet.lease(id).escrow + sublet.lease(id).pledge + sublet.lease(id).solverFee, 0, "held by lease");
+            eq(lens.lease(id).escrow + lens.lease(id).pledge + lens.lease(id).solverFee, 0, "held by lease");
         }
     }
 
     function jobIs(uint64 id, JobState state, JobEnd reason) internal view {
-        eq(uint256(sublet.job(id).state), uint256(state), "job state");
-        eq(uint256(sublet.job(id).reason), uint256(reason), "job reason");
+        eq(uint256(lens.job(id).state), uint256(state), "job state");
+        eq(uint256(lens.job(id).reason), uint256(reason), "job reason");
         if (state == JobState.Ended) {
-            eq(sublet.job(id).escrow + sublet.job(id).pledge + sublet.job(id).solverFee, 0, "held by job");
+            eq(lens.job(id).escrow + lens.job(id).pledge + lens.job(id).solverFee, 0, "held by job");
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Lens} from "../../src/Lens.sol";
 import {Sublet} from "../../src/Sublet.sol";
 import {SubletToken} from "../../src/SubletToken.sol";
 import {Class, JobState, JobView, Kind, LeaseState, LeaseView, Offer, Order, Resources} from "../../src/Types.sol";
@@ -12,6 +13,7 @@ import {Ledger} from "./Ledger.sol";
 /// After each act the ledger is rebuilt from the logs alone, and what may not have happened is looked for.
 contract Handler is Assertions {
     Sublet public immutable sublet;
+    Lens public immutable lens;
     SubletToken public immutable token;
     Ledger public immutable ledger;
     address public immutable guardian;
@@ -34,6 +36,7 @@ contract Handler is Assertions {
 
     constructor(Sublet sublet_, SubletToken token_, address guardian_) {
         (sublet, token, guardian) = (sublet_, token_, guardian_);
+        lens = Lens(sublet.lens());
         ledger = new Ledger(sublet_);
         vm.recordLogs();
         for (uint256 i; i < ACTORS; ++i) {
@@ -115,8 +118,8 @@ contract Handler is Assertions {
     /// Any lease call by any actor on any agreement.
     function lease(uint256 who, uint64 id, uint256 call_, uint32 seconds_) external {
         id = _pick(id, Kind.Lease);
-        _pledging = sublet.lease(id).provider;
-        LeaseView memory l = sublet.lease(id);
+        _pledging = lens.lease(id).provider;
+        LeaseView memory l = lens.lease(id);
         bytes[9] memory calls = [
             abi.encodeCall(sublet.startLease, (id)),
             abi.encodeCall(sublet.rejectLease, (id)),
@@ -137,7 +140,7 @@ contract Handler is Assertions {
     /// Any job call by any actor on any agreement.
     function job(uint256 who, uint64 id, uint256 call_, uint32 used, uint128 cost) external {
         id = _pick(id, Kind.Job);
-        JobView memory j = sublet.job(id);
+        JobView memory j = lens.job(id);
         bytes32 result = keccak256(abi.encode(id));
         cost = uint128(bound(cost, 0, uint256(j.price) * j.duration));
         uint256 key = j.renter == address(0) ? KEY : _keyOf(j.renter);
@@ -198,11 +201,11 @@ contract Handler is Assertions {
     }
 
     function _isEnded(uint64 id) private view returns (bool) {
-        return sublet.lease(id).state == LeaseState.Ended || sublet.job(id).state == JobState.Ended;
+        return lens.lease(id).state == LeaseState.Ended || lens.job(id).state == JobState.Ended;
     }
 
     function _shape(uint64 id) private view returns (bytes32) {
-        return keccak256(abi.encode(sublet.lease(id), sublet.job(id)));
+        return keccak256(abi.encode(lens.lease(id), lens.job(id)));
     }
 
     // Documents
@@ -249,7 +252,7 @@ contract Handler is Assertions {
         if (seed % 8 == 0) return id;
         for (uint64 i; i < count; ++i) {
             uint64 next = 1 + (id + i) % count;
-            uint256 state = kind == Kind.Lease ? uint256(sublet.lease(next).state) : uint256(sublet.job(next).state);
+            uint256 state = kind == Kind.Lease ? uint256(lens.lease(next).state) : uint256(lens.job(next).state);
             if (state != 0 && !_isEnded(next)) return next;
         }
     }

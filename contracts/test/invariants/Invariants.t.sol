@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Lens} from "../../src/Lens.sol";
 import {Sublet} from "../../src/Sublet.sol";
 import {SubletToken} from "../../src/SubletToken.sol";
 import {JobState, JobView, LeaseState, LeaseView, Offer} from "../../src/Types.sol";
@@ -16,6 +17,7 @@ contract InvariantsTest is Assertions {
     }
 
     Sublet private sublet;
+    Lens private lens;
     SubletToken private token;
     Handler private handler;
     Ledger private ledger;
@@ -24,6 +26,7 @@ contract InvariantsTest is Assertions {
         vm.warp(1_800_000_000);
         token = new SubletToken();
         sublet = new Sublet(token, address(0x6A));
+        lens = Lens(sublet.lens());
         handler = new Handler(sublet, token, address(0x6A));
         ledger = handler.ledger();
     }
@@ -103,7 +106,7 @@ contract InvariantsTest is Assertions {
         for (uint64 id = 1; id <= sublet.agreementCount(); ++id) {
             eq(ledger.heldBy(id), _held(id), "I2: held");
             Ledger.Account memory a = ledger.account(id);
-            LeaseView memory l = sublet.lease(id);
+            LeaseView memory l = lens.lease(id);
             if (l.state == LeaseState.None) continue;
             eq(a.paid, uint256(l.price) * l.paidSeconds, "I2: paid");
             uint256 elapsed = l.startedAt == 0 ? 0 : clock() - l.startedAt;
@@ -116,7 +119,7 @@ contract InvariantsTest is Assertions {
     /// I5: an agreement ends once, holds nothing then, and no call changes it or goes through.
     function invariant_I5_the_end_is_the_end() external view {
         for (uint64 id = 1; id <= sublet.agreementCount(); ++id) {
-            bool ended = sublet.lease(id).state == LeaseState.Ended || sublet.job(id).state == JobState.Ended;
+            bool ended = lens.lease(id).state == LeaseState.Ended || lens.job(id).state == JobState.Ended;
             eq(ledger.account(id).ends, ended ? 1 : 0, "I5: ends");
             if (ended) eq(_held(id), 0, "I5: held at the end");
         }
@@ -148,12 +151,12 @@ contract InvariantsTest is Assertions {
     }
 
     function _ended(uint64 id) private view returns (bool) {
-        return sublet.lease(id).state == LeaseState.Ended || sublet.job(id).state == JobState.Ended;
+        return lens.lease(id).state == LeaseState.Ended || lens.job(id).state == JobState.Ended;
     }
 
     function _held(uint64 id) private view returns (uint256) {
-        LeaseView memory l = sublet.lease(id);
-        JobView memory j = sublet.job(id);
+        LeaseView memory l = lens.lease(id);
+        JobView memory j = lens.job(id);
         return uint256(l.escrow) + l.pledge + l.solverFee + j.escrow + j.pledge + j.solverFee;
     }
 }

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+pragma solidity 0.8.37;
+
+import {Bonds} from "./court/Bonds.sol";
+import {Disputes} from "./court/Disputes.sol";
+import {ITrunk} from "./interfaces/ITrunk.sol";
+
+/// @title Court
+/// @notice The branch that hears disputed jobs; see `ICourt` for every rule and `court/` for the parts.
+contract Court is Disputes {
+    constructor(ITrunk trunk) Bonds(trunk) {}
+}
