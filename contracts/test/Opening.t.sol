@@ -65,13 +65,13 @@ contract OpeningTest is Fixture {
 
     function test_job_of_class_exact_opens_with_equal_mediators() external {
         Order memory order = orderOf(Kind.Job);
-        (order.class, order.mediatorSet) = (Class.Exact, 7);
+        (order.class, order.mediatorSet) = (Class.Exact, set);
         uint64 id = open(offerOf(Kind.Job), order);
         moved(-int256(uint256(ESCROW + FEE)), -int256(uint256(PLEDGE)), 0, 0);
         JobView memory v = lens.job(id);
         jobIs(id, JobState.Open, JobEnd.None);
         eq(uint256(v.class), uint256(Class.Exact), "class");
-        eq(v.mediatorSet, 7, "set");
+        eq(v.mediatorSet, set, "set");
         eq(v.challengeWindow, WINDOW, "window");
         eq(v.startBy, START + START_WITHIN, "startBy");
         eq(v.runBy, START + START_WITHIN + DURATION, "runBy");
@@ -79,8 +79,31 @@ contract OpeningTest is Fixture {
         eq(v.pledge, PLEDGE, "pledge");
         eq(uint256(lens.lease(id).state), 0, "no lease of that number");
         order.nonce += 1_000;
-        order.mediatorSet = 8;
-        refuse(offerOf(Kind.Job), order, abi.encodeWithSelector(ISublet.MatchMediatorsDiffer.selector, 7, 8));
+        order.mediatorSet = set + 1;
+        refuse(offerOf(Kind.Job), order, abi.encodeWithSelector(ISublet.MatchMediatorsDiffer.selector, set, set + 1));
+        Offer memory offer = offerOf(Kind.Job);
+        for (uint256 i; i < 2; ++i) {
+            // None, and one that nobody created.
+            offer.mediatorSet = order.mediatorSet = i == 0 ? 0 : type(uint64).max;
+            refuse(
+                offer, order, abi.encodeWithSelector(ISublet.MatchMediatorsUnknown.selector, uint64(offer.mediatorSet))
+            );
+        }
+    }
+
+    /// Whoever overturns a result is paid from the pledge: it has to be enough for the whole panel.
+    function test_a_pledge_covers_the_panel() external {
+        Offer memory offer = offerOf(Kind.Job);
+        offer.mediatorSet = court.createMediatorSet(mediators, 3, uint96(PLEDGE / 3));
+        Order memory order = exactOrder();
+        order.mediatorSet = offer.mediatorSet;
+        open(offer, order);
+        // A third that is one unit more makes three units more than the pledge, which is a multiple of three.
+        offer.mediatorSet = order.mediatorSet = court.createMediatorSet(mediators, 3, uint96(PLEDGE / 3) + 1);
+        order.nonce += 1_000;
+        refuse(offer, order, abi.encodeWithSelector(ISublet.MatchPledgeBelowFees.selector, PLEDGE, PLEDGE + 3));
+        order.class = Class.None;
+        open(offer, order);
     }
 
     function test_who_may_open() external {
@@ -138,11 +161,6 @@ contract OpeningTest is Fixture {
         o = orderOf(Kind.Lease);
         o.class = Class.Exact;
         refuse(offerOf(Kind.Lease), o, abi.encodeWithSelector(ISublet.MatchLeaseHasClass.selector));
-        o = orderOf(Kind.Job);
-        (o.class, o.mediatorSet) = (Class.Exact, type(uint64).max);
-        Offer memory offer = offerOf(Kind.Job);
-        offer.mediatorSet = type(uint64).max;
-        refuse(offer, o, _range("mediatorSet", type(uint64).max, type(uint48).max));
     }
 
     function test_refusals_of_the_match() external {

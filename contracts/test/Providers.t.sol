@@ -18,6 +18,8 @@ contract ProvidersTest is Fixture {
         vm.expectEmit();
         emit ISublet.Beat(stranger, 10);
         sublet.beat();
+        vm.expectEmit();
+        emit ISublet.ProviderRegistered(stranger, bytes32(uint256(2)), "{}");
         sublet.registerProvider(bytes32(uint256(2)), "{}");
         vm.stopPrank();
         v = sublet.providerOf(stranger);

@@ -41,6 +41,11 @@ abstract contract Assertions {
         return vm.getBlockTimestamp();
     }
 
+    /// The same holds for `block.number` and `roll`.
+    function height() internal view returns (uint256) {
+        return vm.getBlockNumber();
+    }
+
     function bound(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
         return least + value % (most - least + 1);
     }

@@ -27,7 +27,13 @@ abstract contract Fixture is Assertions {
     uint32 internal constant NOTICE = 600;
     uint32 internal constant MIN_CHARGE = 120;
     uint32 internal constant WINDOW = 900;
+    /// Seconds that `exactJob` declares; PRICE * USED is odd.
+    uint32 internal constant USED = 5;
     bytes32 internal constant RESULT = keccak256("result");
+    /// A panel's vote; odd, so that half of it is rounded.
+    uint96 internal constant VOTE = 100_000_000_001;
+    uint8 internal constant PANEL = 3;
+    uint128 internal constant FEES = 300_000_000_003;
 
     SubletToken internal token;
     Sublet internal sublet;
@@ -40,6 +46,9 @@ abstract contract Fixture is Assertions {
     address internal solver = address(0x50);
     address internal stranger = address(0x57);
     address internal guardian = address(0x6A);
+    /// Five members, in the set `set`; `CourtFixture` registers them.
+    address[] internal mediators;
+    uint64 internal set;
     uint256 private _nonce;
 
     /// Free balances to compare with.
@@ -58,6 +67,8 @@ abstract contract Fixture is Assertions {
         sublet.registerProvider(keccak256("provider key"), "{}");
         sublet.setOnline(true);
         vm.stopPrank();
+        mediators = ascending("mediator", 5);
+        set = court.createMediatorSet(mediators, PANEL, VOTE);
         mark();
     }
 
@@ -82,7 +93,7 @@ abstract contract Fixture is Assertions {
             startWithin: START_WITHIN,
             notice: NOTICE,
             minCharge: MIN_CHARGE,
-            mediatorSet: 7,
+            mediatorSet: set,
             maxChallengeWindow: WINDOW,
             validUntil: uint64(clock() + 1 days),
             epoch: sublet.providerOf(provider).epoch
@@ -164,12 +175,16 @@ abstract contract Fixture is Assertions {
         sublet.submitJob(id, RESULT, used);
     }
 
+    function exactOrder() internal returns (Order memory order) {
+        order = orderOf(Kind.Job);
+        (order.class, order.mediatorSet) = (Class.Exact, set);
+    }
+
+    /// A submitted job of class exact.
     function exactJob() internal returns (uint64 id) {
-        Order memory order = orderOf(Kind.Job);
-        (order.class, order.mediatorSet) = (Class.Exact, 7);
-        id = open(offerOf(Kind.Job), order);
+        id = open(offerOf(Kind.Job), exactOrder());
         vm.prank(provider);
-        sublet.submitJob(id, RESULT, 5);
+        sublet.submitJob(id, RESULT, USED);
     }
 
     /// Lets time pass with the provider beating often enough to have it all counted.
@@ -187,23 +202,46 @@ abstract contract Fixture is Assertions {
         vm.warp(clock() + seconds_);
     }
 
-    /// Remembers every balance for `moved`.
-    function mark() internal {
-        address[4] memory all = [renter, provider, solver, stranger];
-        for (uint256 i; i < 4; ++i) {
-            _before[all[i]] = sublet.freeOf(all[i]);
+    /// Lets `blocks` go by, with no time at all.
+    function mine(uint256 blocks) internal {
+        vm.roll(height() + blocks);
+    }
+
+    /// `count` accounts named after `name`, as a set wants its members.
+    function ascending(string memory name, uint256 count) internal pure returns (address[] memory all) {
+        all = new address[](count);
+        for (uint256 i; i < count; ++i) {
+            address next = address(bytes20(keccak256(abi.encode(name, i))));
+            uint256 place = i;
+            for (; place != 0 && all[place - 1] > next; --place) {
+                all[place] = all[place - 1];
+            }
+            all[place] = next;
         }
     }
 
-    /// Checks what changed since `mark`, and that the contract holds what it owes.
-    function moved(int256 ofRenter, int256 ofProvider, int256 ofSolver, int256 ofStranger) internal view {
-        eq(_delta(renter), ofRenter, "renter");
-        eq(_delta(provider), ofProvider, "provider");
-        eq(_delta(solver), ofSolver, "solver");
-        eq(_delta(stranger), ofStranger, "stranger");
+    /// Remembers every balance for `moved`.
+    function mark() internal virtual {
+        address[4] memory all = [renter, provider, solver, stranger];
+        for (uint256 i; i < 4; ++i) {
+            mark(all[i]);
+        }
     }
 
-    function _delta(address account) private view returns (int256) {
+    function mark(address account) internal {
+        _before[account] = sublet.freeOf(account);
+    }
+
+    /// Checks what changed since `mark`.
+    function moved(int256 ofRenter, int256 ofProvider, int256 ofSolver, int256 ofStranger) internal view {
+        eq(delta(renter), ofRenter, "renter");
+        eq(delta(provider), ofProvider, "provider");
+        eq(delta(solver), ofSolver, "solver");
+        eq(delta(stranger), ofStranger, "stranger");
+    }
+
+    /// What changed since `mark`.
+    function delta(address account) internal view returns (int256) {
         return int256(sublet.freeOf(account)) - int256(_before[account]);
     }
 

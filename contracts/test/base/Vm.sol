@@ -21,6 +21,9 @@ interface Vm {
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function warp(uint256 time) external;
     function getBlockTimestamp() external view returns (uint256);
+    function roll(uint256 number) external;
+    function getBlockNumber() external view returns (uint256);
+    function setBlockhash(uint256 number, bytes32 hash) external;
     function chainId(uint256 id) external;
     function prank(address sender) external;
     function startPrank(address sender) external;
@@ -28,11 +31,15 @@ interface Vm {
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
     function expectEmit() external;
+    function expectEmit(address emitter) external;
+    function expectCall(address callee, uint256 value, uint64 gas, bytes calldata data) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function lastCallGas() external view returns (Gas memory);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function assume(bool condition) external pure;
     function cool(address account) external;
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool);
     function toString(uint256 value) external pure returns (string memory);
 }

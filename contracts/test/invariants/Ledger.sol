@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Sublet} from "../../src/Sublet.sol";
 import {ISublet} from "../../src/interfaces/ISublet.sol";
+import {ITrunk} from "../../src/interfaces/ITrunk.sol";
 import {Vm} from "../base/Vm.sol";
 
 /// @notice An indexer: rebuilds every balance and every agreement's account from the market's logs, and nothing else.
@@ -56,6 +57,11 @@ contract Ledger {
             uint128 amount = abi.decode(data, (uint128));
             free[_address(topics[1])] -= amount;
             withdrawn += amount;
+        } else if (kind == ITrunk.Taken.selector || kind == ITrunk.Given.selector) {
+            bool taken = kind == ITrunk.Taken.selector;
+            uint128 amount = abi.decode(data, (uint128));
+            free[_address(topics[taken ? 2 : 1])] -= amount;
+            free[_address(topics[taken ? 1 : 2])] += amount;
         } else if (kind == ISublet.LeaseOpened.selector) {
             _opened(topics, data, 4, 6);
         } else if (kind == ISublet.JobOpened.selector) {
