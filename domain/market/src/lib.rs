@@ -21,6 +21,6 @@ pub use signed::{
     InvalidSignature, MAX_SIGNATURE, Signature, SignedAcceptance, SignedOffer, SignedOrder, Unproven,
     check_key_signature,
 };
-pub use terms::{Class, Kind, Resources, Traits, UnknownCode, UnknownWord};
+pub use terms::{Class, Kind, Resources, Traits, UnknownCode, UnknownWord, Verdict};
 pub use typed::{Domain, TypedData};
 pub use workload::{BadWorkload, ImageRef, JobDocument, MachineRequest, ModuleRef, Network, WorkloadDocument};

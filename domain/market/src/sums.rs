@@ -41,6 +41,34 @@ pub fn job_cost(price: Price, used: Seconds, duration: Seconds, escrow: Amount) 
     rent(price, u64::from(used.min(duration).0), escrow)
 }
 
+/// What a provider gets of a declared cost that nobody proved right or wrong; the odd unit stays with the renter.
+#[must_use]
+pub fn half(declared: Amount) -> Amount {
+    Amount(declared.0 / 2)
+}
+
+/// What a whole panel costs, `F`.
+///
+/// # Errors
+/// [`AmountOverflow`] above 2^128 - 1, which no set the contract takes reaches.
+pub fn panel_fees(fee: Amount, panel_size: u8) -> Result<Amount, AmountOverflow> {
+    fee.0.checked_mul(u128::from(panel_size)).map(Amount).ok_or(AmountOverflow)
+}
+
+/// Equal votes that decide: more than half of the whole panel, however many of it could be drawn or voted.
+#[must_use]
+pub fn majority(panel_size: u8) -> usize {
+    usize::from(panel_size) / 2 + 1
+}
+
+/// What a juror that kept silent loses, and how the parties share it: renter's share, then the provider's.
+#[must_use]
+pub fn forfeit(fee: Amount, bond: Amount) -> (Amount, Amount) {
+    let lost = fee.min(bond);
+    let provider = half(lost);
+    (Amount(lost.0 - provider.0), provider)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +81,24 @@ mod tests {
         assert_eq!(rent(Price(u128::MAX), 2, Amount(7)), Amount(7));
         assert_eq!(rent(Price(3), 2, Amount(7)), Amount(6));
         assert_eq!(job_cost(Price(2), Seconds(100), Seconds(10), Amount(20)), Amount(20));
+        assert_eq!(
+            (half(Amount(0)), half(Amount(1)), half(Amount(u128::MAX))),
+            (Amount(0), Amount(0), Amount(u128::MAX / 2))
+        );
+    }
+
+    #[test]
+    fn a_panel_costs_its_fees_and_decides_by_more_than_half_of_it() {
+        assert_eq!(panel_fees(Amount(7), 15), Ok(Amount(105)));
+        assert_eq!(panel_fees(Amount(u128::MAX), 2), Err(AmountOverflow));
+        assert_eq!([1, 3, 5, 15].map(majority), [1, 2, 3, 8]);
+    }
+
+    #[test]
+    fn a_silent_juror_loses_one_fee_at_most() {
+        assert_eq!(forfeit(Amount(7), Amount(100)), (Amount(4), Amount(3)));
+        assert_eq!(forfeit(Amount(7), Amount(6)), (Amount(3), Amount(3)));
+        assert_eq!(forfeit(Amount(7), Amount(1)), (Amount(1), Amount(0)));
+        assert_eq!(forfeit(Amount(7), Amount(0)), (Amount(0), Amount(0)));
     }
 }

@@ -27,6 +27,18 @@ pub enum Class {
     Exact,
 }
 
+/// What a panel found. The contract's `uint8`: 0 upheld, 1 overturned, 2 inconclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The submitted result is right.
+    Upheld,
+    /// It is wrong, or its archive was withheld.
+    Overturned,
+    /// No result has a majority.
+    Inconclusive,
+}
+
 /// A number on chain that stands for no kind or class this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{value} is not a known {what}")]
@@ -85,6 +97,14 @@ macro_rules! coded {
 
 coded!(Kind, "kind of agreement", "`lease` or `job`", Lease = 0 / "lease", Job = 1 / "job");
 coded!(Class, "verification class", "`none` or `exact`", None = 0 / "none", Exact = 1 / "exact");
+coded!(
+    Verdict,
+    "verdict",
+    "`upheld`, `overturned` or `inconclusive`",
+    Upheld = 0 / "upheld",
+    Overturned = 1 / "overturned",
+    Inconclusive = 2 / "inconclusive"
+);
 
 /// What a machine must have beyond sizes, as one hash; zero asks for nothing in particular.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

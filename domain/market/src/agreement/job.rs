@@ -1,17 +1,20 @@
 //! A job: one run of a module, paid once.
 //!
 //! ```text
-//! Open ──submit──▶ Submitted
-//!  │ reject · settle · expire │ settle · accept · finalize · refuse
-//!  └──────────▶ Ended ◀───────┘
+//! Open ──submit──▶ Submitted ──dispute──▶ Disputed
+//!  │ reject             │ settle · accept      │ rule
+//!  │ settle             │ finalize · refuse    │
+//!  │ expire             │                      │
+//!  └──────────▶ Ended ◀─┴──────────────────────┘
 //! ```
+//! A disputed job waits for the court: what happens there is [`super::Dispute`], what it decides comes back as `rule`.
 
 use sublet_base::{Amount, AmountOverflow, B256, Bps, Price, Seconds, UnixTime};
 
 use super::lease::reward;
 use super::money::{Effect, Held, Party, Pot};
 use super::{Caller, Denied, Moment, after, not_after, only};
-use crate::{Class, sums};
+use crate::{Class, Verdict, sums};
 
 /// What was agreed when the job was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,12 @@ pub enum JobEnd {
     Finalized,
     /// The renter refused the result.
     Refused,
+    /// Mediators found the result right.
+    Upheld,
+    /// Mediators found the result wrong, or withheld.
+    Overturned,
+    /// Mediators did not agree.
+    Inconclusive,
 }
 
 /// Where a job stands.
@@ -67,6 +76,13 @@ pub enum JobState {
         declared: Amount,
         /// Last second to object.
         challenge_until: UnixTime,
+    },
+    /// Mediators look at the result; everything stays held.
+    Disputed {
+        /// keccak256 of the archive.
+        result: B256,
+        /// What the provider declared.
+        declared: Amount,
     },
     /// Over; nothing is held.
     Ended(JobEnd),
@@ -99,6 +115,10 @@ pub enum JobCall {
     Expire,
     /// `refuseJob`
     Refuse,
+    /// `dispute` of the court, which calls `disputeJob` for the renter.
+    Dispute,
+    /// `ruleJob`
+    Rule(Verdict),
 }
 
 /// A job and what it holds.
@@ -150,6 +170,7 @@ impl Job {
             JobState::Submitted { result, declared, challenge_until } => {
                 self.apply_submitted(call, caller, at.now, (result, declared, challenge_until))
             }
+            JobState::Disputed { declared, .. } => self.apply_disputed(call, caller, declared),
             JobState::Ended(_) => Err(Denied::State("ended")),
         }
     }
@@ -189,7 +210,9 @@ impl Job {
                 self.held.slash(penalty, reward(penalty, caller), &mut out);
                 self.end(JobEnd::Expired, Amount::ZERO, &mut out);
             }
-            JobCall::Accept | JobCall::Finalize | JobCall::Refuse => return Err(Denied::State("open")),
+            JobCall::Accept | JobCall::Finalize | JobCall::Refuse | JobCall::Dispute | JobCall::Rule(_) => {
+                return Err(Denied::State("open"));
+            }
         }
         Ok(out)
     }
@@ -222,11 +245,47 @@ impl Job {
                 only(Caller::Renter, caller)?;
                 not_after(challenge_until, now)?;
                 match self.terms.class {
-                    Class::None => self.end(JobEnd::Refused, Amount(declared.0 / 2), &mut out),
+                    Class::None => self.end(JobEnd::Refused, sums::half(declared), &mut out),
                     Class::Exact => return Err(Denied::NotRefusable),
                 }
             }
-            JobCall::Reject | JobCall::Submit { .. } | JobCall::Expire => return Err(Denied::State("submitted")),
+            JobCall::Dispute => {
+                only(Caller::Renter, caller)?;
+                not_after(challenge_until, now)?;
+                match self.terms.class {
+                    Class::Exact => self.state = JobState::Disputed { result: submitted, declared },
+                    Class::None => return Err(Denied::NotDisputable),
+                }
+            }
+            JobCall::Reject | JobCall::Submit { .. } | JobCall::Expire | JobCall::Rule(_) => {
+                return Err(Denied::State("submitted"));
+            }
+        }
+        Ok(out)
+    }
+
+    fn apply_disputed(&mut self, call: JobCall, caller: Caller, declared: Amount) -> Result<Vec<Effect>, Denied> {
+        let mut out = Vec::new();
+        match call {
+            JobCall::Rule(verdict) => {
+                only(Caller::Court, caller)?;
+                match verdict {
+                    Verdict::Upheld => self.end(JobEnd::Upheld, declared, &mut out),
+                    Verdict::Overturned => {
+                        self.held.empty(Pot::Pledge, Party::Renter, &mut out);
+                        self.end(JobEnd::Overturned, Amount::ZERO, &mut out);
+                    }
+                    Verdict::Inconclusive => self.end(JobEnd::Inconclusive, sums::half(declared), &mut out),
+                }
+            }
+            JobCall::Reject
+            | JobCall::Submit { .. }
+            | JobCall::Settle { .. }
+            | JobCall::Accept
+            | JobCall::Finalize
+            | JobCall::Expire
+            | JobCall::Refuse
+            | JobCall::Dispute => return Err(Denied::State("disputed")),
         }
         Ok(out)
     }
@@ -242,8 +301,10 @@ impl Job {
     /// Pays the cost, and whatever is left goes back; the solver is paid for success only.
     fn end(&mut self, reason: JobEnd, cost: Amount, out: &mut Vec<Effect>) {
         let fee_to = match reason {
-            JobEnd::Settled | JobEnd::Accepted | JobEnd::Finalized => Party::Solver,
-            JobEnd::Rejected | JobEnd::Expired | JobEnd::Refused => Party::Renter,
+            JobEnd::Settled | JobEnd::Accepted | JobEnd::Finalized | JobEnd::Upheld => Party::Solver,
+            JobEnd::Rejected | JobEnd::Expired | JobEnd::Refused | JobEnd::Overturned | JobEnd::Inconclusive => {
+                Party::Renter
+            }
         };
         self.held.pay(Pot::Escrow, Party::Provider, cost, out);
         self.held.empty(Pot::Escrow, Party::Renter, out);

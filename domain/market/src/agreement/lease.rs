@@ -300,7 +300,7 @@ impl Lease {
         at: Moment,
         out: &mut Vec<Effect>,
     ) -> Result<LeaseEnd, Denied> {
-        if caller == Caller::Stranger {
+        if matches!(caller, Caller::Stranger | Caller::Court) {
             return Err(Denied::Caller(caller));
         }
         self.settle(meter, at.uptime.at(at.now, &self.rules), out);
@@ -331,7 +331,7 @@ impl Lease {
 /// What a third party earns for calling; the parties themselves earn nothing.
 pub(super) fn reward(penalty: Amount, caller: Caller) -> Amount {
     match caller {
-        Caller::Stranger => sums::part(penalty, sums::REWARD),
+        Caller::Stranger | Caller::Court => sums::part(penalty, sums::REWARD),
         Caller::Renter | Caller::Provider => Amount::ZERO,
     }
 }

@@ -1,16 +1,25 @@
 //! Agreements: what a lease or a job does at each call, and what money moves, exactly as the contract decides it.
 //!
 //! [`Lease`] and [`Job`] are synchronous: a call with its caller and the chain's time goes in, the [`Effect`]s come out,
-//! or a [`Denied`] and nothing has changed. Disputes are not here yet; they will be a state of [`Job`].
+//! or a [`Denied`] and nothing has changed. A disputed job waits for its [`Dispute`], whose panel is drawn from the
+//! mediators on the [`Bench`].
 
+mod bench;
 mod clock;
+mod dispute;
 mod job;
 mod lease;
 mod money;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_court;
 
+pub use bench::{Bench, BenchCall, Bond, BondEffect};
 pub use clock::{Rules, Uptime};
+pub use dispute::{
+    CourtEffect, CourtMoment, CourtRules, Dispute, DisputeCall, DisputeState, Hearing, Purse, Vote, commitment,
+};
 pub use job::{Job, JobCall, JobEnd, JobState, JobTerms};
 pub use lease::{Lease, LeaseCall, LeaseEnd, LeaseState, LeaseTerms};
 pub use money::{Effect, Held, Party, Pot};
@@ -27,6 +36,8 @@ pub enum Caller {
     Provider,
     /// Anybody else.
     Stranger,
+    /// The contract that judges disputes; no person.
+    Court,
 }
 
 /// When a call happens: the block's time and the provider's uptime record at it.
@@ -89,6 +100,30 @@ pub enum Denied {
     /// Exact results are disputed, not refused.
     #[error("a result of class exact cannot be refused")]
     NotRefusable,
+    /// Unchecked results are refused, not disputed.
+    #[error("a result of class none cannot be disputed")]
+    NotDisputable,
+    /// The block that decides who is drawn is not over yet.
+    #[error("too early: possible from block {0}")]
+    TooEarlyBlock(u64),
+    /// Not drawn for this panel.
+    #[error("the caller has no seat on this panel")]
+    NotSeated,
+    /// The caller's own vote is at another stage.
+    #[error("the caller's vote is at another stage")]
+    VoteStage,
+    /// What is revealed is not what was committed.
+    #[error("what is revealed is not what was committed")]
+    OtherVote,
+    /// The account has no bond.
+    #[error("there is no bond")]
+    NoBond,
+    /// More than the contract stores.
+    #[error("a bond of {0} is more than the contract can store")]
+    BondTooLarge(Amount),
+    /// Seats on panels still answer with the bond.
+    #[error("{0} of the bond is at stake on panels")]
+    AtStake(Amount),
 }
 
 /// Refuses everybody but `allowed`.

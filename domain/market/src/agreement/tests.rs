@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sublet_base::{Amount, B256, Bps, Price, Seconds, U256, UnixTime};
 
 use super::*;
-use crate::Class;
+use crate::{Class, Verdict};
 
 const START: u64 = 1_000_000;
 
@@ -33,7 +33,15 @@ fn paid_to(effects: &[Effect], party: Party, from: Pot) -> u128 {
 }
 
 fn callers() -> impl Strategy<Value = Caller> {
-    prop_oneof![Just(Caller::Renter), Just(Caller::Provider), Just(Caller::Stranger)]
+    prop_oneof![Just(Caller::Renter), Just(Caller::Provider), Just(Caller::Stranger), Just(Caller::Court)]
+}
+
+/// What the provider declared, once it has.
+fn declared(job: &Job) -> Option<Amount> {
+    match job.state() {
+        JobState::Submitted { declared, .. } | JobState::Disputed { declared, .. } => Some(declared),
+        JobState::Open { .. } | JobState::Ended(_) => None,
+    }
 }
 
 fn prices() -> impl Strategy<Value = Price> {
@@ -196,10 +204,18 @@ proptest! {
                     prop_assert!(!matches!(before.state(), JobState::Ended(_)), "{:?} after the end", call);
                     let cost = Amount(paid_to(&effects, Party::Provider, Pot::Escrow));
                     prop_assert!(cost <= escrow);
-                    if let (JobState::Submitted { declared, .. }, true) = (before.state(), caller != Caller::Provider) {
-                        let least = if call == JobCall::Refuse { Amount(declared.0 / 2) } else { declared };
+                    if let (Some(declared), JobState::Ended(end)) = (declared(&before), job.state()) {
+                        let least = match end {
+                            JobEnd::Refused | JobEnd::Inconclusive => Amount(declared.0 / 2),
+                            JobEnd::Overturned => Amount::ZERO,
+                            JobEnd::Settled if caller == Caller::Provider => Amount::ZERO,
+                            JobEnd::Settled | JobEnd::Accepted | JobEnd::Finalized | JobEnd::Upheld => declared,
+                            JobEnd::Rejected | JobEnd::Expired => Amount(u128::MAX),
+                        };
                         prop_assert!(cost >= least, "{:?} by {:?} paid less than declared", call, caller);
                     }
+                    let disputed = matches!(before.state(), JobState::Disputed { .. });
+                    prop_assert!(!disputed || caller == Caller::Court, "{:?} by {:?} of a disputed job", call, caller);
                     out += moved(&effects).1;
                 }
             }
@@ -222,6 +238,9 @@ fn job_calls() -> impl Strategy<Value = JobCall> {
         1 => Just(JobCall::Finalize),
         1 => Just(JobCall::Expire),
         1 => Just(JobCall::Refuse),
+        2 => Just(JobCall::Dispute),
+        2 => prop_oneof![Just(Verdict::Upheld), Just(Verdict::Overturned), Just(Verdict::Inconclusive)]
+            .prop_map(JobCall::Rule),
     ]
 }
 

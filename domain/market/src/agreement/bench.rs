@@ -1,0 +1,148 @@
+//! The mediators, and the bonds they answer with.
+//!
+//! ```text
+//! (nobody) ──register──▶ serving ──retire──▶ retired ──withdraw, after UNBONDING and with nothing at stake──▶ (nobody)
+//!                           ▲ └ register │ (another key, more bond)
+//!                           └─register───┘
+//! ```
+//! A seat on a panel puts one fee of the bond at stake, which keeps it from being promised twice.
+
+use std::collections::BTreeMap;
+
+use sublet_base::{Address, Amount, U256, UnixTime};
+
+use super::{CourtRules, Denied};
+use crate::{MAX_STORED, sums};
+
+/// One mediator's bond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bond {
+    /// What it put down, less what it lost.
+    pub amount: Amount,
+    /// What its seats may cost it.
+    pub at_stake: Amount,
+    /// Since when it is in no new electorate.
+    pub retired_at: Option<UnixTime>,
+}
+
+impl Bond {
+    /// True if a panel that pays `fee` may be drawn from it.
+    #[must_use]
+    pub fn can_serve(&self, fee: Amount) -> bool {
+        self.retired_at.is_none() && self.amount.0.saturating_sub(self.at_stake.0) >= fee.0
+    }
+}
+
+/// A call of the court about the caller's own bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BenchCall {
+    /// `registerMediator`
+    Register {
+        /// What to add; may be zero for who has a bond.
+        bond: Amount,
+    },
+    /// `retireMediator`
+    Retire,
+    /// `withdrawBond`
+    Withdraw,
+}
+
+/// Money between a mediator's free balance and its bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BondEffect {
+    /// From the free balance into the bond.
+    Posted(Amount),
+    /// From the bond to the free balance.
+    Returned(Amount),
+}
+
+/// Everybody with a bond.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bench {
+    bonds: BTreeMap<Address, Bond>,
+}
+
+impl Bench {
+    /// A mediator's bond; an empty one for somebody who has none.
+    #[must_use]
+    pub fn bond(&self, mediator: Address) -> Bond {
+        self.bonds.get(&mediator).copied().unwrap_or_default()
+    }
+
+    /// All bonds together, in full width.
+    #[must_use]
+    pub fn total(&self) -> U256 {
+        self.bonds.values().map(|bond| U256::from(bond.amount.0)).sum()
+    }
+
+    /// Does what `call` does for `mediator`, or nothing.
+    ///
+    /// # Errors
+    /// [`Denied`]; nobody's bond has changed.
+    pub fn apply(
+        &mut self,
+        call: BenchCall,
+        mediator: Address,
+        now: UnixTime,
+        rules: &CourtRules,
+    ) -> Result<Option<BondEffect>, Denied> {
+        // Slashed down to nothing counts as none.
+        let known = self.bonds.get(&mediator).copied().filter(|bond| bond.amount > Amount::ZERO);
+        match call {
+            BenchCall::Register { bond } => {
+                let before = self.bond(mediator);
+                let amount = Amount(before.amount.0.saturating_add(bond.0));
+                if amount == Amount::ZERO {
+                    return Err(Denied::Zero("bond"));
+                }
+                if amount.0 > MAX_STORED {
+                    return Err(Denied::BondTooLarge(amount));
+                }
+                self.bonds.insert(mediator, Bond { amount, retired_at: None, ..before });
+                Ok((bond > Amount::ZERO).then_some(BondEffect::Posted(bond)))
+            }
+            BenchCall::Retire => {
+                let bond = known.ok_or(Denied::NoBond)?;
+                if bond.retired_at.is_some() {
+                    return Err(Denied::State("retired"));
+                }
+                self.bonds.insert(mediator, Bond { retired_at: Some(now), ..bond });
+                Ok(None)
+            }
+            BenchCall::Withdraw => {
+                let bond = known.ok_or(Denied::NoBond)?;
+                let retired_at = bond.retired_at.ok_or(Denied::State("not retired"))?;
+                let from = retired_at.plus(rules.unbonding);
+                if now < from {
+                    return Err(Denied::TooEarly(from));
+                }
+                if bond.at_stake > Amount::ZERO {
+                    return Err(Denied::AtStake(bond.at_stake));
+                }
+                self.bonds.remove(&mediator);
+                Ok(Some(BondEffect::Returned(bond.amount)))
+            }
+        }
+    }
+
+    /// A seat on a panel.
+    pub(super) fn seat(&mut self, mediator: Address, fee: Amount) {
+        let bond = self.bonds.entry(mediator).or_default();
+        bond.at_stake.0 += fee.0;
+    }
+
+    /// The seat is given up.
+    pub(super) fn release(&mut self, mediator: Address, fee: Amount) {
+        if let Some(bond) = self.bonds.get_mut(&mediator) {
+            bond.at_stake.0 = bond.at_stake.0.saturating_sub(fee.0);
+        }
+    }
+
+    /// Takes what silence costs out of a bond: the renter's share, then the provider's.
+    pub(super) fn forfeit(&mut self, mediator: Address, fee: Amount) -> (Amount, Amount) {
+        let Some(bond) = self.bonds.get_mut(&mediator) else { return (Amount::ZERO, Amount::ZERO) };
+        let (renter, provider) = sums::forfeit(fee, bond.amount);
+        bond.amount.0 -= renter.0 + provider.0;
+        (renter, provider)
+    }
+}
