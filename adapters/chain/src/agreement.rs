@@ -32,6 +32,8 @@ macro_rules! codes {
     };
 }
 
+pub(crate) use codes;
+
 codes!(
     /// Where a lease is.
     LeaseState, "state of a lease",
@@ -118,8 +120,6 @@ pub struct ProviderRecord {
     pub uptime: u64,
     /// Offers of other epochs do not count.
     pub epoch: u64,
-    /// What it says about itself, a JSON object; never trusted.
-    pub info: String,
 }
 
 /// A lease as of the block it was asked for.
@@ -210,4 +210,6 @@ pub struct JobRecord {
     pub solver_fee: Amount,
     /// Who opened it.
     pub solver: Address,
+    /// The renter is a contract that is told when it ends.
+    pub callback: bool,
 }

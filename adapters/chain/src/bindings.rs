@@ -11,6 +11,37 @@ sol!(
 
 sol!(
     #[derive(Debug, PartialEq, Eq)]
+    Court,
+    "../../contracts/abi/Court.json"
+);
+
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Gateways,
+    "../../contracts/abi/Gateways.json"
+);
+
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Orders,
+    "../../contracts/abi/Orders.json"
+);
+
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Lens,
+    "../../contracts/abi/Lens.json"
+);
+
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
     SubletToken,
     "../../contracts/abi/SubletToken.json"
 );
+
+sol! {
+    /// A contract that signs (ERC-1271).
+    interface Erc1271 {
+        function isValidSignature(bytes32 hash, bytes signature) external view returns (bytes4 magic);
+    }
+}

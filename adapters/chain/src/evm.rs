@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::network::TransactionBuilder;
-use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::rpc::types::{Filter, TransactionReceipt, TransactionRequest};
+use alloy::sol_types::{SolCall, SolEvent};
 use async_trait::async_trait;
 use sublet_base::{Address, Amount, B256, JobId, LeaseId, U256};
-use sublet_market::Domain;
+use sublet_market::agreement::CourtRules;
+use sublet_market::{Domain, MediatorSetId, Signature};
 use tokio::time::sleep;
+use tokio::try_join;
 
 use crate::agreement::{JobRecord, LeaseRecord, ProviderRecord};
-use crate::bindings::{Sublet as s, SubletToken as t};
+use crate::bindings::{Court as c, Erc1271, Gateways as g, Lens as l, Orders as o, Sublet as s, SubletToken as t};
+use crate::branch::{Contracts, GatewayRecord, PlacedOrder};
 use crate::call::{Call, Target};
 use crate::convert;
+use crate::court::{DisputeRecord, MediatorRecord, MediatorSetRecord};
 use crate::event::{Event, Located};
 use crate::ledger::{Depth, Landed, Ledger, Rules};
 use crate::node::{BlockRef, Head, Node, ReadError, nonsense};
@@ -26,6 +31,13 @@ use crate::wallet::Wallet;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What a contract answers to call a signature its own, padded to a word (ERC-1271).
+const MAGIC: [u8; 32] = {
+    let mut word = [0; 32];
+    (word[0], word[1], word[2], word[3]) = (0x16, 0x26, 0xba, 0x7e);
+    word
+};
 
 /// Which chain and contract.
 #[derive(Clone, Debug)]
@@ -51,7 +63,7 @@ pub struct SendAs {
 #[derive(Debug)]
 pub struct EvmLedger {
     node: Node,
-    contract: Address,
+    contracts: Contracts,
     token: Address,
     rules: Rules,
     sender: Option<Arc<Sender>>,
@@ -69,10 +81,8 @@ impl EvmLedger {
             return Err(ReadError::NoContract { address: contract, chain_id: node.chain_id });
         }
         let token = node.view(contract, &s::tokenCall {}, "ask for the token").await?;
-        let rules = Rules {
-            max_gap: convert::short_time(node.view(contract, &s::MAX_GAPCall {}, "read the rules").await?),
-            fault_after: convert::short_time(node.view(contract, &s::FAULT_AFTERCall {}, "read the rules").await?),
-        };
+        let contracts = branches(&node, contract).await?;
+        let rules = rules(&node, &contracts).await?;
         let sender = account.map(|a| Arc::new(Sender::new(node.clone(), a.wallet, a.journal, a.options)));
         if let Some(sender) = &sender {
             match sender.resume().await {
@@ -81,7 +91,7 @@ impl EvmLedger {
                 Err(error) => return Err(nonsense("read the transaction journal", &error.to_string())),
             }
         }
-        Ok(Self { node, contract, token, rules, sender })
+        Ok(Self { node, contracts, token, rules, sender })
     }
 
     /// As [`EvmLedger::connect`], waiting while the chain is down. `waiting` hears of each failure.
@@ -113,15 +123,24 @@ impl EvmLedger {
         self.landed(self.sender()?.submit(key, payload).await?)
     }
 
+    async fn newest(&self, filter: Filter, doing: &'static str) -> Result<Option<Event>, ReadError> {
+        let Some(log) = self.node.newest_log(filter).await? else { return Ok(None) };
+        let located = Located::from_log(&log, &self.contracts);
+        Ok(Some(located.map_err(|error| nonsense(doing, &error.to_string()))?.event))
+    }
+
     fn sender(&self) -> Result<&Arc<Sender>, SubmitError> {
         self.sender.as_ref().ok_or(SubmitError::NoAccount)
     }
 
     fn payload(&self, call: &Call) -> Payload {
-        let (target, data) = call.encode(self.contract);
+        let (target, data) = call.encode(self.contracts.sublet);
         let to = match target {
-            Target::Sublet => self.contract,
+            Target::Sublet => self.contracts.sublet,
             Target::Token => self.token,
+            Target::Court => self.contracts.court,
+            Target::Gateways => self.contracts.gateways,
+            Target::Orders => self.contracts.orders,
         };
         Payload { to: Some(to), value: U256::ZERO, data }
     }
@@ -136,8 +155,9 @@ impl EvmLedger {
             return Err(unreadable("it names no block"));
         };
         let mut events = Vec::new();
-        for log in receipt.logs().iter().filter(|log| log.address() == self.contract) {
-            events.push(Located::from_log(log).map_err(|error| unreadable(&error.to_string()))?.event);
+        let speakers = self.contracts.speakers();
+        for log in receipt.logs().iter().filter(|log| speakers.contains(&log.address())) {
+            events.push(Located::from_log(log, &self.contracts).map_err(|error| unreadable(&error.to_string()))?.event);
         }
         Ok(Landed {
             tx: receipt.transaction_hash,
@@ -147,6 +167,42 @@ impl EvmLedger {
             events,
         })
     }
+}
+
+/// The other contracts of a deployment.
+async fn branches(node: &Node, sublet: Address) -> Result<Contracts, ReadError> {
+    let doing = "ask for the contract's parts";
+    let (court, gateways, orders, lens) = try_join!(
+        node.view(sublet, &s::courtCall {}, doing),
+        node.view(sublet, &s::gatewaysCall {}, doing),
+        node.view(sublet, &s::ordersCall {}, doing),
+        node.view(sublet, &s::lensCall {}, doing),
+    )?;
+    Ok(Contracts { sublet, court, gateways, orders, lens })
+}
+
+async fn rules(node: &Node, at: &Contracts) -> Result<Rules, ReadError> {
+    let doing = "read the rules";
+    let (max_gap, fault_after, commit_slack, reveal_window, unbonding, stale_after, max_workload) = try_join!(
+        node.view(at.sublet, &s::MAX_GAPCall {}, doing),
+        node.view(at.sublet, &s::FAULT_AFTERCall {}, doing),
+        node.view(at.court, &c::COMMIT_SLACKCall {}, doing),
+        node.view(at.court, &c::REVEAL_WINDOWCall {}, doing),
+        node.view(at.court, &c::UNBONDINGCall {}, doing),
+        node.view(at.gateways, &g::STALE_AFTERCall {}, doing),
+        node.view(at.orders, &o::MAX_WORKLOADCall {}, doing),
+    )?;
+    Ok(Rules {
+        max_gap: convert::short_time(max_gap),
+        fault_after: convert::short_time(fault_after),
+        court: CourtRules {
+            commit_slack: convert::short_time(commit_slack),
+            reveal_window: convert::short_time(reveal_window),
+            unbonding: convert::short_time(unbonding),
+        },
+        gateway_stale_after: convert::short_time(stale_after),
+        max_workload: max_workload.saturating_to(),
+    })
 }
 
 fn unknown_code(doing: &'static str) -> impl Fn(sublet_market::UnknownCode) -> ReadError {
@@ -160,7 +216,7 @@ impl Ledger for EvmLedger {
     }
 
     fn domain(&self) -> Domain {
-        Domain { chain_id: self.node.chain_id, contract: self.contract }
+        Domain { chain_id: self.node.chain_id, contract: self.contracts.sublet }
     }
 
     fn token(&self) -> Address {
@@ -193,8 +249,8 @@ impl Ledger for EvmLedger {
     }
 
     async fn events(&self, from: u64, to: u64) -> Result<Vec<Located>, ReadError> {
-        let logs = self.node.logs(self.contract, from, to).await?;
-        let read = |log| Located::from_log(log).map_err(|error| nonsense("read events", &error.to_string()));
+        let logs = self.node.logs(self.contracts.speakers(), from, to).await?;
+        let read = |log| Located::from_log(log, &self.contracts).map_err(|error| nonsense("read events", &error.to_string()));
         let mut events = logs.iter().map(read).collect::<Result<Vec<Located>, _>>()?;
         events.sort_by_key(|event| (event.block, event.index));
         Ok(events)
@@ -210,54 +266,127 @@ impl Ledger for EvmLedger {
     }
 
     async fn allowance(&self, account: Address) -> Result<Amount, ReadError> {
-        let call = t::allowanceCall { owner: account, spender: self.contract };
+        let call = t::allowanceCall { owner: account, spender: self.contracts.sublet };
         Ok(convert::units(self.node.view(self.token, &call, "read an allowance").await?))
     }
 
     async fn free_of(&self, account: Address) -> Result<Amount, ReadError> {
-        Ok(convert::units(self.node.view(self.contract, &s::freeOfCall { account }, "read a balance").await?))
+        Ok(convert::units(self.node.view(self.contracts.sublet, &s::freeOfCall { account }, "read a balance").await?))
     }
 
     async fn provider(&self, account: Address) -> Result<Option<ProviderRecord>, ReadError> {
-        let view = self.node.view(self.contract, &s::providerOfCall { provider: account }, "read a provider").await?;
+        let view = self.node.view(self.contracts.sublet, &s::providerOfCall { provider: account }, "read a provider").await?;
         Ok(convert::provider(view))
     }
 
+    async fn provider_info(&self, account: Address) -> Result<Option<String>, ReadError> {
+        let filter = Filter::new()
+            .address(self.contracts.sublet)
+            .event_signature(s::ProviderRegistered::SIGNATURE_HASH)
+            .topic1(account.into_word());
+        match self.newest(filter, "look for a provider's registration").await? {
+            Some(Event::ProviderRegistered { info, .. }) => Ok(Some(info)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
     async fn uptime_of(&self, provider: Address) -> Result<u64, ReadError> {
-        self.node.view(self.contract, &s::uptimeOfCall { provider }, "read a provider's uptime").await
+        self.node.view(self.contracts.sublet, &s::uptimeOfCall { provider }, "read a provider's uptime").await
     }
 
     async fn lease(&self, id: LeaseId) -> Result<Option<LeaseRecord>, ReadError> {
         let doing = "read a lease";
-        let view = self.node.view(self.contract, &s::leaseCall { id: id.0 }, doing).await?;
+        let view = self.node.view(self.contracts.lens, &l::leaseCall { id: id.0 }, doing).await?;
         convert::lease(&view).map_err(unknown_code(doing))
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, ReadError> {
         let doing = "read a job";
-        let view = self.node.view(self.contract, &s::jobCall { id: id.0 }, doing).await?;
+        let view = self.node.view(self.contracts.lens, &l::jobCall { id: id.0 }, doing).await?;
         convert::job(&view).map_err(unknown_code(doing))
     }
 
     async fn open_count(&self, offer: B256) -> Result<u32, ReadError> {
-        self.node.view(self.contract, &s::openCountCall { offerHash: offer }, "count an offer's agreements").await
+        self.node.view(self.contracts.sublet, &s::openCountCall { offerHash: offer }, "count an offer's agreements").await
     }
 
     async fn agreement_count(&self) -> Result<u64, ReadError> {
-        self.node.view(self.contract, &s::agreementCountCall {}, "count agreements").await
+        self.node.view(self.contracts.sublet, &s::agreementCountCall {}, "count agreements").await
     }
 
     async fn is_offer_cancelled(&self, provider: Address, offer: B256) -> Result<bool, ReadError> {
         let call = s::isOfferCancelledCall { provider, offerHash: offer };
-        self.node.view(self.contract, &call, "ask about an offer").await
+        self.node.view(self.contracts.sublet, &call, "ask about an offer").await
     }
 
     async fn is_nonce_used(&self, renter: Address, nonce: U256) -> Result<bool, ReadError> {
-        self.node.view(self.contract, &s::isNonceUsedCall { renter, nonce }, "ask about an order").await
+        self.node.view(self.contracts.sublet, &s::isNonceUsedCall { renter, nonce }, "ask about an order").await
     }
 
     async fn is_open_paused(&self) -> Result<bool, ReadError> {
-        self.node.view(self.contract, &s::openPausedCall {}, "ask whether opening is paused").await
+        self.node.view(self.contracts.sublet, &s::openPausedCall {}, "ask whether opening is paused").await
+    }
+
+    async fn is_contract_signature(
+        &self,
+        account: Address,
+        digest: B256,
+        signature: &Signature,
+    ) -> Result<bool, ReadError> {
+        let call = Erc1271::isValidSignatureCall { hash: digest, signature: signature.bytes().to_vec().into() };
+        let request = TransactionRequest::default().with_to(account).with_input(call.abi_encode());
+        // An account without code answers with nothing; one that reverts says no.
+        match self.node.simulate(request, BlockNumberOrTag::Latest, "ask a contract about its signature").await {
+            Ok(answer) => Ok(answer.get(..32) == Some(&MAGIC[..])),
+            Err(ReadError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn mediator(&self, account: Address) -> Result<Option<MediatorRecord>, ReadError> {
+        let call = c::mediatorOfCall { mediator: account };
+        Ok(convert::mediator(&self.node.view(self.contracts.court, &call, "read a mediator").await?))
+    }
+
+    async fn mediator_set(&self, set: MediatorSetId) -> Result<Option<MediatorSetRecord>, ReadError> {
+        let call = c::mediatorSetCall { set: set.0 };
+        Ok(convert::mediator_set(self.node.view(self.contracts.court, &call, "read a set of mediators").await?))
+    }
+
+    async fn mediator_set_count(&self) -> Result<u64, ReadError> {
+        self.node.view(self.contracts.court, &c::mediatorSetCountCall {}, "count sets of mediators").await
+    }
+
+    async fn dispute(&self, id: JobId) -> Result<Option<DisputeRecord>, ReadError> {
+        let doing = "read a dispute";
+        let view = self.node.view(self.contracts.court, &c::disputeOfCall { id: id.0 }, doing).await?;
+        convert::dispute(&view).map_err(unknown_code(doing))
+    }
+
+    async fn gateway(&self, account: Address) -> Result<Option<GatewayRecord>, ReadError> {
+        let call = g::gatewayOfCall { gateway: account };
+        Ok(convert::gateway(self.node.view(self.contracts.gateways, &call, "read a gateway").await?))
+    }
+
+    async fn gateways(&self, start: u64, most: u64) -> Result<Vec<GatewayRecord>, ReadError> {
+        let call = g::gatewaysFromCall { start: U256::from(start), most: U256::from(most) };
+        let views = self.node.view(self.contracts.gateways, &call, "list gateways").await?;
+        Ok(views.into_iter().filter_map(convert::gateway).collect())
+    }
+
+    async fn placed_order(&self, order: B256) -> Result<Option<PlacedOrder>, ReadError> {
+        let call = o::placedCall { orderHash: order };
+        if !self.node.view(self.contracts.orders, &call, "ask about a placed order").await?.isPlaced {
+            return Ok(None);
+        }
+        let filter = Filter::new()
+            .address(self.contracts.orders)
+            .event_signature(o::OrderPlaced::SIGNATURE_HASH)
+            .topic2(order);
+        match self.newest(filter, "look for a placed order").await? {
+            Some(Event::OrderPlaced(placed)) => Ok(Some(*placed)),
+            Some(_) | None => Err(nonsense("look for a placed order", "it was placed, but its event is missing")),
+        }
     }
 
     async fn check(&self, call: &Call) -> Result<Result<(), Refusal>, ReadError> {

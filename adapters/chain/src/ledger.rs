@@ -2,10 +2,13 @@
 
 use async_trait::async_trait;
 use sublet_base::{Address, Amount, B256, JobId, LeaseId, Seconds, U256};
-use sublet_market::Domain;
+use sublet_market::agreement::CourtRules;
+use sublet_market::{Domain, MediatorSetId, Signature};
 
 use crate::agreement::{JobRecord, LeaseRecord, ProviderRecord};
+use crate::branch::{GatewayRecord, PlacedOrder};
 use crate::call::Call;
+use crate::court::{DisputeRecord, MediatorRecord, MediatorSetRecord};
 use crate::event::{Event, Located};
 use crate::node::{BlockRef, Head, ReadError};
 use crate::refusal::Refusal;
@@ -38,13 +41,19 @@ impl Landed {
     }
 }
 
-/// Constants of the deployed contract.
+/// Constants of the deployed contracts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Longest time one beat vouches for; also how fresh a beat must be to open.
     pub max_gap: Seconds,
     /// Silence after which anyone may fault a provider's leases.
     pub fault_after: Seconds,
+    /// The court's clocks.
+    pub court: CourtRules,
+    /// Silence after which a gateway counts as offline.
+    pub gateway_stale_after: Seconds,
+    /// Most bytes of a workload placed along with its order.
+    pub max_workload: u64,
 }
 
 /// How deep a block must lie before its events are handed out.
@@ -91,6 +100,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn free_of(&self, account: Address) -> Result<Amount, ReadError>;
     /// A provider; `None` if the account never registered.
     async fn provider(&self, account: Address) -> Result<Option<ProviderRecord>, ReadError>;
+    /// What a provider says about itself, a JSON object, never to be trusted; `None` if it never registered. Searches the
+    /// chain's events, so ask when somebody needs it only.
+    async fn provider_info(&self, account: Address) -> Result<Option<String>, ReadError>;
     /// Credited seconds of uptime now.
     async fn uptime_of(&self, provider: Address) -> Result<u64, ReadError>;
     /// A lease; `None` if there is no such lease.
@@ -107,6 +119,29 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn is_nonce_used(&self, renter: Address, nonce: U256) -> Result<bool, ReadError>;
     /// Whether new agreements are paused.
     async fn is_open_paused(&self) -> Result<bool, ReadError>;
+    /// Whether the contract at `account` (ERC-1271) calls this its signature of `digest`. False where there is no contract.
+    async fn is_contract_signature(
+        &self,
+        account: Address,
+        digest: B256,
+        signature: &Signature,
+    ) -> Result<bool, ReadError>;
+
+    /// A mediator; `None` if the account is none.
+    async fn mediator(&self, account: Address) -> Result<Option<MediatorRecord>, ReadError>;
+    /// A set of mediators; `None` if there is no such set.
+    async fn mediator_set(&self, set: MediatorSetId) -> Result<Option<MediatorSetRecord>, ReadError>;
+    /// Sets ever created; the newest has this number.
+    async fn mediator_set_count(&self) -> Result<u64, ReadError>;
+    /// The dispute of a job; `None` if there is none.
+    async fn dispute(&self, id: JobId) -> Result<Option<DisputeRecord>, ReadError>;
+    /// A gateway; `None` if the account is none.
+    async fn gateway(&self, account: Address) -> Result<Option<GatewayRecord>, ReadError>;
+    /// Up to `most` gateways from number `start` on, offline ones included. Fewer only at the end of the list.
+    async fn gateways(&self, start: u64, most: u64) -> Result<Vec<GatewayRecord>, ReadError>;
+    /// An order placed on chain, by its digest; `None` if it never was. It may be filled, cancelled or expired by now.
+    /// Searches the chain's events.
+    async fn placed_order(&self, order: B256) -> Result<Option<PlacedOrder>, ReadError>;
 
     /// Asks whether a call would go through now, without sending it. `Ok(Err(_))` says why not.
     async fn check(&self, call: &Call) -> Result<Result<(), Refusal>, ReadError>;

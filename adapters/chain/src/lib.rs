@@ -10,8 +10,10 @@
 mod agreement;
 mod anvil;
 mod bindings;
+mod branch;
 mod call;
 mod convert;
+mod court;
 mod deploy;
 mod event;
 mod evm;
@@ -28,7 +30,9 @@ mod wallet;
 
 pub use agreement::{JobEnd, JobRecord, JobState, LeaseEnd, LeaseRecord, LeaseState, ProviderRecord};
 pub use anvil::{AnvilError, AnvilOptions, AnvilStatus, LocalAnvil, find_anvil};
+pub use branch::{Branch, GatewayRecord, PlacedOrder};
 pub use call::Call;
+pub use court::{DisputeRecord, DisputeStage, MediatorRecord, MediatorSetRecord, SeatRecord, SeatStage};
 pub use deploy::{DeployError, DeployOptions, Deployment, deploy, ensure_deployed};
 pub use event::{Event, JobOpened, LeaseOpened, Located, Split};
 pub use evm::{EvmLedger, EvmOptions, SendAs};

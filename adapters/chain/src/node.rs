@@ -262,10 +262,32 @@ impl Node {
         self.provider.get_transaction_receipt(tx).await.map_err(sort("look for a transaction"))
     }
 
-    /// Events of `contract` in the blocks `from` to `to`, both included, in order.
-    pub(crate) async fn logs(&self, contract: Address, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
-        let filter = Filter::new().address(contract).from_block(from).to_block(to);
-        self.provider.get_logs(&filter).await.map_err(sort("read events"))
+    /// Events of `contracts` in the blocks `from` to `to`, both included, in order.
+    pub(crate) async fn logs(&self, contracts: Vec<Address>, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
+        self.filtered(Filter::new().address(contracts), from, to).await
+    }
+
+    /// The newest event that `filter` lets through, looked for from the head down. Nodes that limit how much they search
+    /// are asked for less at a time.
+    pub(crate) async fn newest_log(&self, filter: Filter) -> Result<Option<Log>, ReadError> {
+        let mut to = self.head().await?.block.number;
+        let mut span = to.saturating_add(1);
+        loop {
+            let from = to.saturating_sub(span - 1);
+            match self.filtered(filter.clone(), from, to).await {
+                Ok(logs) => match (logs.into_iter().next_back(), from.checked_sub(1)) {
+                    (Some(log), _) => return Ok(Some(log)),
+                    (None, None) => return Ok(None),
+                    (None, Some(below)) => to = below,
+                },
+                Err(ReadError::Node { .. }) if span > 1 => span = span.div_ceil(2),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn filtered(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
+        self.provider.get_logs(&filter.from_block(from).to_block(to)).await.map_err(sort("read events"))
     }
 }
 

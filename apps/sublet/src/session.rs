@@ -140,7 +140,8 @@ impl Session {
     pub(crate) async fn provider(&self, provider: Address) -> Result<ProviderLink> {
         let record = self.ledger.provider(provider).await?;
         let record = record.with_context(|| format!("{provider} is not registered as a provider"))?;
-        let info: ProviderInfo = ProviderInfo::parse(&record.info)
+        let info = self.ledger.provider_info(provider).await?.unwrap_or_default();
+        let info: ProviderInfo = ProviderInfo::parse(&info)
             .with_context(|| format!("the record of provider {provider} on chain cannot be read"))?;
         let gateway: GatewayUrl = info.relay.parse().context("the provider's gateway has no usable address")?;
         let policy = match std::env::var("SUBLET_LINK_PATH").as_deref() {

@@ -101,6 +101,8 @@ struct Worker {
     failures: HashMap<Subject, (u32, Instant)>,
     asked: HashMap<Agreement, Instant>,
     account_asked: Option<Instant>,
+    /// What the last registration says about us. Only we register, so it is looked for once.
+    registered_info: Option<String>,
     free: Amount,
     head: Option<(Head, Instant)>,
     /// The head when this process first saw the chain: orphans are judged once events up to it are cases.
@@ -124,6 +126,7 @@ impl Worker {
             failures: HashMap::new(),
             asked: HashMap::new(),
             account_asked: None,
+            registered_info: None,
             free: Amount::ZERO,
             head: None,
             first_head: None,
@@ -250,6 +253,9 @@ impl Worker {
         }
         if self.account_asked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             let record = self.state.ledger.provider(self.state.me).await?;
+            if record.is_some() && self.registered_info.is_none() {
+                self.registered_info = self.state.ledger.provider_info(self.state.me).await?;
+            }
             self.free = self.state.ledger.free_of(self.state.me).await?;
             self.state.heard().account = record;
             self.account_asked = Some(Instant::now());
@@ -338,6 +344,7 @@ impl Worker {
             let heard = self.state.heard();
             let view = AccountView {
                 record: heard.account.as_ref(),
+                registered_info: self.registered_info.as_deref(),
                 free: self.free,
                 peer_key: self.peer_key,
                 info: &self.info,
@@ -352,6 +359,7 @@ impl Worker {
         self.greeted |= matches!(action, AccountAction::Beat | AccountAction::GoOnline);
         let (name, call) = match action {
             AccountAction::Register => {
+                self.registered_info = None;
                 ("register".to_owned(), Call::RegisterProvider { peer_key: self.peer_key, info: self.info.clone() })
             }
             AccountAction::GoOnline => ("online".to_owned(), Call::SetOnline(true)),

@@ -68,6 +68,7 @@ struct Status {
     wallet: Amount,
     #[serde(flatten)]
     record: ProviderRecord,
+    info: String,
     offers: Vec<OfferView>,
 }
 
@@ -126,7 +127,8 @@ async fn status(home: &Home, output: Output, account: Address) -> Result<()> {
         offers.extend(solver.offers(&query).await?.offers);
     }
     let (free, wallet) = (session.ledger.free_of(account).await?, session.ledger.token_balance(account).await?);
-    let status = Status { account, free, wallet, record, offers };
+    let info = session.ledger.provider_info(account).await?.unwrap_or_default();
+    let status = Status { account, free, wallet, record, info, offers };
     output.answer(&status, || {
         let s = &status;
         format!(
@@ -136,7 +138,7 @@ async fn status(home: &Home, output: Output, account: Address) -> Result<()> {
             s.record.last_beat,
             s.free,
             s.wallet,
-            s.record.info,
+            s.info,
             s.offers.len()
         )
     })

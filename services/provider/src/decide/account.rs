@@ -8,6 +8,8 @@ use sublet_chain::ProviderRecord;
 pub struct AccountView<'a> {
     /// As registered, or not at all.
     pub record: Option<&'a ProviderRecord>,
+    /// The info it was registered with.
+    pub registered_info: Option<&'a str>,
     /// Free balance in the contract.
     pub free: Amount,
     /// The link key that should be registered.
@@ -49,7 +51,8 @@ pub enum AccountAction {
 /// The next thing to do about the account. `None`: nothing.
 #[must_use]
 pub fn decide_account(view: &AccountView<'_>, policy: &AccountPolicy, now: UnixTime) -> Option<AccountAction> {
-    let Some(record) = view.record.filter(|r| r.peer_key == view.peer_key && r.info == view.info) else {
+    let same_info = view.registered_info == Some(view.info);
+    let Some(record) = view.record.filter(|r| r.peer_key == view.peer_key && same_info) else {
         return Some(AccountAction::Register);
     };
     let host_lives = now <= view.host_seen.plus(policy.host_patience);

@@ -1,5 +1,8 @@
 //! Why the contract refuses a call: its custom errors as an enum, each with a sentence a person understands.
 
+mod branches;
+mod read;
+
 use alloy::primitives::Bytes;
 use alloy::sol_types::{Panic, Revert, SolError, SolInterface};
 use sublet_base::{Address, Amount, B256, Seconds, U256, UnixTime};
@@ -9,9 +12,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::agreement::{JobState, LeaseState};
+use crate::bindings::Court::CourtErrors as C;
+use crate::bindings::Gateways::GatewaysErrors as G;
+use crate::bindings::Orders::OrdersErrors as O;
 use crate::bindings::Sublet::SubletErrors as E;
 use crate::bindings::SubletToken::SubletTokenErrors as T;
-use crate::convert::{amount, label, seconds, units};
+use crate::court::{DisputeStage, SeatStage};
 
 /// A call the contract refuses, with the values that decided it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -76,6 +82,10 @@ pub enum Refusal {
     DurationOutside { duration: Seconds, min: Seconds, max: Seconds },
     #[error("offer and order name different mediators: set {offered} and set {ordered}")]
     MediatorsDiffer { offered: u64, ordered: u64 },
+    #[error("there is no set {set} of mediators")]
+    MediatorsUnknown { set: u64 },
+    #[error("the pledge of {pledge} does not pay for the panel that would judge the job, which costs {fees}")]
+    PledgeBelowFees { pledge: Amount, fees: Amount },
     #[error("the order's challenge window of {window} is longer than the {max} the offer allows")]
     WindowTooLong { window: Seconds, max: Seconds },
     #[error("a lease has no result to check: its class must be none")]
@@ -110,6 +120,58 @@ pub enum Refusal {
     JobCostTooLow { id: u64, cost: Amount, min: Amount },
     #[error("a result of class {class} is not refused but disputed (job {id})")]
     JobNotRefusable { id: u64, class: Class },
+    #[error("a result of class {class} is not disputed but refused (job {id})")]
+    JobNotDisputable { id: u64, class: Class },
+    #[error("the transaction brings too little gas to call the renter of job {id} back: {left} of {needed}")]
+    JobCallbackGas { id: u64, left: u64, needed: u64 },
+    #[error("only the contract's own parts may do that, not {caller}")]
+    BranchOnly { caller: Address },
+    #[error("a bond must not be zero")]
+    BondZero,
+    #[error("a bond of {bond} is more than the {max} the contract can store")]
+    BondTooLarge { bond: Amount, max: Amount },
+    #[error("{account} has no bond")]
+    BondUnknown { account: Address },
+    #[error("{account} is retired")]
+    BondIsRetired { account: Address },
+    #[error("{account} has to retire before its bond can be withdrawn")]
+    BondNotRetired { account: Address },
+    #[error("the bond of {account} cannot be withdrawn before {}", clock(not_before))]
+    BondTooEarly { account: Address, not_before: UnixTime },
+    #[error("{at_stake} of the bond of {account} still answers for seats on panels")]
+    BondAtStake { account: Address, at_stake: Amount },
+    #[error("a mediator needs a peer key")]
+    MediatorZeroPeerKey,
+    #[error("a set of {members} mediators is too large; the most is {max}")]
+    SetTooLarge { members: u64, max: u64 },
+    #[error("the mediators of a set are in ascending order without repetition; number {index} is not")]
+    SetNotAscending { index: u64 },
+    #[error("a panel of {panel_size} of {members} mediators is impossible: it is odd, and at most as many as there are")]
+    SetBadPanelSize { panel_size: u8, members: u64 },
+    #[error("the fee of a vote must not be zero")]
+    SetZeroFee,
+    #[error("the dispute of job {id} is {stage}")]
+    DisputeWrongStage { id: u64, stage: DisputeStage },
+    #[error("the panel of job {id} is drawn from block {from} on")]
+    DisputeTooEarly { id: u64, from: u64 },
+    #[error("{caller} is not on the panel of job {id}")]
+    VoteNotSeated { id: u64, caller: Address },
+    #[error("the seat of {mediator} on the panel of job {id} is {stage}")]
+    VoteWrongStage { id: u64, mediator: Address, stage: SeatStage },
+    #[error("what is revealed for job {id} is not what was committed")]
+    VoteOtherThanCommitted { id: u64, committed: B256, revealed: B256 },
+    #[error("a gateway needs a peer key")]
+    GatewayZeroPeerKey,
+    #[error("a gateway's {what} has {length} bytes; it has 1 to {max}")]
+    GatewayBadLength { what: String, length: u64, max: u64 },
+    #[error("only its renter {renter} may place this order, not {caller}")]
+    OrderNotRenter { caller: Address, renter: Address },
+    #[error("the workload has the hash {given}, the order names {ordered}")]
+    OrderWorkloadDiffers { given: B256, ordered: B256 },
+    #[error("the workload has {length} bytes; the most is {max}")]
+    OrderWorkloadTooLong { length: u64, max: u64 },
+    #[error("only a job ends with a callback, not a {kind}")]
+    OrderNoCallback { kind: Kind },
     #[error("{account} has {balance} in its wallet; {needed} is needed, {} is missing", Amount(needed.0.saturating_sub(balance.0)))]
     TokenShort { account: Address, balance: Amount, needed: Amount },
     #[error("{allowance} is approved for {spender}; {needed} is needed")]
@@ -143,6 +205,15 @@ impl Refusal {
         if let Ok(error) = T::abi_decode(data) {
             return Self::from_token(&error, data);
         }
+        if let Ok(error) = C::abi_decode(data) {
+            return Self::from_court(error, data);
+        }
+        if let Ok(error) = G::abi_decode(data) {
+            return Self::from_gateways(error);
+        }
+        if let Ok(error) = O::abi_decode(data) {
+            return Self::from_orders(&error, data);
+        }
         if let Ok(revert) = Revert::abi_decode(data) {
             return Self::Said(revert.reason.chars().take(200).collect());
         }
@@ -154,113 +225,6 @@ impl Refusal {
 
     fn unknown(data: &[u8]) -> Self {
         Self::Unknown { data: Bytes::copy_from_slice(&data[..data.len().min(256)]) }
-    }
-
-    fn from_token(error: &T, data: &[u8]) -> Self {
-        match error {
-            T::ERC20InsufficientBalance(e) => {
-                Self::TokenShort { account: e.sender, balance: units(e.balance), needed: units(e.needed) }
-            }
-            T::ERC20InsufficientAllowance(e) => {
-                Self::TokenNotApproved { spender: e.spender, allowance: units(e.allowance), needed: units(e.needed) }
-            }
-            T::FaucetCapExceeded(e) => {
-                Self::FaucetCap { account: e.account, left: units(e.left), asked: units(e.asked) }
-            }
-            _ => Self::unknown(data),
-        }
-    }
-
-    fn from_contract(error: E, data: &[u8]) -> Self {
-        match error {
-            E::AccountZeroAmount(_) => Self::ZeroAmount,
-            E::AccountZeroAddress(_) => Self::ZeroAddress,
-            E::AccountShort(e) => Self::Short { account: e.account, free: units(e.free), needed: units(e.needed) },
-            E::AccountDepositDiffers(e) => Self::DepositDiffers { asked: units(e.asked), credited: units(e.credited) },
-            E::GuardianOnly(e) => Self::GuardianOnly { caller: e.caller },
-            E::OpenIsPaused(_) => Self::OpenIsPaused,
-            E::ProviderUnknown(e) => Self::ProviderUnknown { provider: e.provider },
-            E::ProviderZeroPeerKey(_) => Self::ProviderZeroPeerKey,
-            E::ProviderInfoTooLong(e) => {
-                Self::ProviderInfoTooLong { length: e.length.saturating_to(), max: e.max.saturating_to() }
-            }
-            E::ProviderIsOffline(e) => Self::ProviderOffline { provider: e.provider },
-            E::ProviderStale(e) => Self::ProviderStale { provider: e.provider, last_beat: UnixTime(e.lastBeat) },
-            E::AgreementOtherParty(e) => Self::OtherParty { id: e.id, caller: e.caller },
-            E::AgreementTooLate(e) => Self::TooLate { id: e.id, deadline: UnixTime(e.deadline.saturating_to()) },
-            E::AgreementTooEarly(e) => Self::TooEarly { id: e.id, not_before: UnixTime(e.notBefore.saturating_to()) },
-            other => Self::from_documents(other, data),
-        }
-    }
-
-    /// Refusals of `open`.
-    fn from_documents(error: E, data: &[u8]) -> Self {
-        match error {
-            E::OfferBadSignature(e) => Self::OfferBadSignature { provider: e.provider, offer: e.offerHash },
-            E::OfferExpired(e) => Self::OfferExpired { offer: e.offerHash, valid_until: UnixTime(e.validUntil) },
-            E::OfferIsCancelled(e) => Self::OfferCancelled { offer: e.offerHash },
-            E::OfferEpochOver(e) => Self::OfferEpochOver { offered: e.offered, current: e.current },
-            E::OfferFull(e) => Self::OfferFull { offer: e.offerHash, capacity: e.capacity },
-            E::OfferZeroPrice(_) => Self::OfferZeroPrice,
-            E::OfferZeroPledge(_) => Self::OfferZeroPledge,
-            E::OrderBadSignature(e) => Self::OrderBadSignature { renter: e.renter, order: e.orderHash },
-            E::OrderExpired(e) => Self::OrderExpired { order: e.orderHash, valid_until: UnixTime(e.validUntil) },
-            E::OrderNonceUsed(e) => Self::OrderNonceUsed { renter: e.renter, nonce: e.nonce },
-            E::OrderOtherSolver(e) => Self::OrderOtherSolver { caller: e.caller, solver: e.solver },
-            E::OrderOtherProvider(e) => Self::OrderOtherProvider { offered: e.offered, ordered: e.ordered },
-            E::MatchKindDiffers(e) => match (Kind::try_from(e.offered), Kind::try_from(e.ordered)) {
-                (Ok(offered), Ok(ordered)) => Self::KindDiffers { offered, ordered },
-                _ => Self::unknown(data),
-            },
-            E::MatchTooSmall(e) => Self::TooSmall {
-                what: label(e.what),
-                offered: e.offered.saturating_to(),
-                ordered: e.ordered.saturating_to(),
-            },
-            E::MatchTraitsDiffer(e) => Self::TraitsDiffer { offered: e.offered, ordered: e.ordered },
-            E::MatchPriceTooHigh(e) => Self::PriceTooHigh { price: amount(e.price), max: amount(e.maxPrice) },
-            E::MatchDurationOutside(e) => {
-                Self::DurationOutside { duration: seconds(e.duration), min: seconds(e.min), max: seconds(e.max) }
-            }
-            E::MatchMediatorsDiffer(e) => Self::MediatorsDiffer { offered: e.offered, ordered: e.ordered },
-            E::MatchWindowTooLong(e) => Self::WindowTooLong { window: seconds(e.window), max: seconds(e.max) },
-            E::MatchLeaseHasClass(_) => Self::LeaseHasClass,
-            E::MatchOutOfRange(e) => {
-                Self::OutOfRange { what: label(e.what), value: e.value.saturating_to(), max: e.max.saturating_to() }
-            }
-            other => Self::from_agreements(other, data),
-        }
-    }
-
-    /// Refusals of the calls on one lease or job.
-    fn from_agreements(error: E, data: &[u8]) -> Self {
-        match error {
-            E::AcceptanceBadSignature(e) => Self::AcceptanceBadSignature { renter: e.renter, job: e.job },
-            E::LeaseWrongState(e) => match LeaseState::try_from(e.state) {
-                Ok(state) => Self::LeaseWrongState { id: e.id, state },
-                Err(_) => Self::unknown(data),
-            },
-            E::LeaseTooLong(e) => {
-                Self::LeaseTooLong { id: e.id, duration: e.duration.saturating_to(), max: seconds(e.max) }
-            }
-            E::LeaseNoticeAlreadyGiven(e) => {
-                Self::LeaseNoticeAlreadyGiven { id: e.id, notice_at: UnixTime(e.noticeAt) }
-            }
-            E::LeaseZeroSeconds(_) => Self::LeaseZeroSeconds,
-            E::JobWrongState(e) => match JobState::try_from(e.state) {
-                Ok(state) => Self::JobWrongState { id: e.id, state },
-                Err(_) => Self::unknown(data),
-            },
-            E::JobZeroResult(e) => Self::JobZeroResult { id: e.id },
-            E::JobResultDiffers(e) => Self::JobResultDiffers { id: e.id, submitted: e.submitted, given: e.given },
-            E::JobCostTooHigh(e) => Self::JobCostTooHigh { id: e.id, cost: amount(e.cost), max: amount(e.max) },
-            E::JobCostTooLow(e) => Self::JobCostTooLow { id: e.id, cost: amount(e.cost), min: amount(e.min) },
-            E::JobNotRefusable(e) => match Class::try_from(e.class) {
-                Ok(class) => Self::JobNotRefusable { id: e.id, class },
-                Err(_) => Self::unknown(data),
-            },
-            _ => Self::unknown(data),
-        }
     }
 }
 

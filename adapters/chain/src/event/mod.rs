@@ -1,15 +1,21 @@
 //! What happened on chain, in our types.
 
+mod branches;
+mod read;
+
 use alloy::rpc::types::Log;
 use alloy::sol_types::SolEventInterface;
 use serde::{Deserialize, Serialize};
 use sublet_base::{Address, Amount, B256, JobId, LeaseId, PeerKey, Price, Seconds, U256, UnixTime};
-use sublet_market::{Class, UnknownCode};
+use sublet_market::{Class, MediatorSetId, UnknownCode, Verdict};
 use thiserror::Error;
 
 use crate::agreement::{JobEnd, LeaseEnd};
+use crate::bindings::Court::CourtEvents as C;
+use crate::bindings::Gateways::GatewaysEvents as G;
+use crate::bindings::Orders::OrdersEvents as O;
 use crate::bindings::Sublet::SubletEvents as S;
-use crate::convert::{amount, peer_key, seconds};
+use crate::branch::{Branch, Contracts, PlacedOrder};
 use crate::refusal::Refusal;
 
 /// One event and where it stands on the chain.
@@ -218,6 +224,109 @@ pub enum Event {
         id: JobId,
         refusal: Refusal,
     },
+    JobDisputed {
+        id: JobId,
+    },
+    JobCalledBack {
+        id: JobId,
+        ok: bool,
+    },
+    /// From an account's balance to that of the court or the gateways.
+    Taken {
+        branch: Address,
+        account: Address,
+        amount: Amount,
+    },
+    /// From the balance of the court or the gateways to an account's.
+    Given {
+        branch: Address,
+        account: Address,
+        amount: Amount,
+    },
+    BondPosted {
+        branch: Branch,
+        account: Address,
+        amount: Amount,
+        bond: Amount,
+    },
+    BondRetired {
+        branch: Branch,
+        account: Address,
+        withdrawable_at: UnixTime,
+    },
+    BondWithdrawn {
+        branch: Branch,
+        account: Address,
+        amount: Amount,
+    },
+    MediatorRegistered {
+        mediator: Address,
+        peer_key: PeerKey,
+    },
+    MediatorSetCreated {
+        set: MediatorSetId,
+        members: Vec<Address>,
+        panel_size: u8,
+        fee: Amount,
+    },
+    MediatorSlashed {
+        id: JobId,
+        mediator: Address,
+        to_renter: Amount,
+        to_provider: Amount,
+    },
+    DisputeRaised {
+        id: JobId,
+        renter: Address,
+        provider: Address,
+        set: MediatorSetId,
+        result: B256,
+        fees: Amount,
+    },
+    /// Bit i of `electorate` is member i of the set; the hash of block `armed_at + 2` draws.
+    DisputeArmed {
+        id: JobId,
+        armed_at: u64,
+        electorate: u64,
+    },
+    PanelDrawn {
+        id: JobId,
+        panel: Vec<Address>,
+        commit_by: UnixTime,
+    },
+    VoteCommitted {
+        id: JobId,
+        mediator: Address,
+        commitment: B256,
+    },
+    CommitsComplete {
+        id: JobId,
+        reveal_by: UnixTime,
+    },
+    VoteRevealed {
+        id: JobId,
+        mediator: Address,
+        result: B256,
+    },
+    /// `result` has the majority's `votes`; `None` if inconclusive.
+    DisputeResolved {
+        id: JobId,
+        verdict: Verdict,
+        result: Option<B256>,
+        votes: u8,
+        paid: Amount,
+        back: Amount,
+    },
+    GatewayRegistered {
+        gateway: Address,
+        peer_key: PeerKey,
+        url: String,
+        region: String,
+    },
+    GatewayBeat {
+        gateway: Address,
+    },
+    OrderPlaced(Box<PlacedOrder>),
     /// An event of a later contract; `topic` is its first topic.
     Unknown {
         topic: B256,
@@ -239,143 +348,37 @@ pub(crate) enum BadLog {
 }
 
 impl Located {
-    /// Reads a log of the Sublet contract.
-    pub(crate) fn from_log(log: &Log) -> Result<Self, BadLog> {
+    /// Reads a log of one of the contracts.
+    pub(crate) fn from_log(log: &Log, contracts: &Contracts) -> Result<Self, BadLog> {
         let (Some(block), Some(block_hash), Some(tx), Some(index)) =
             (log.block_number, log.block_hash, log.transaction_hash, log.log_index)
         else {
             return Err(BadLog::Unplaced);
         };
-        let topic = log.topic0().copied().unwrap_or_default();
-        let event = if S::SELECTORS.contains(&topic.0) {
-            let event = S::decode_raw_log(log.topics(), &log.data().data).map_err(BadLog::Undecodable)?;
-            Event::from_contract(event, topic)?
-        } else {
-            Event::Unknown { topic }
-        };
+        let event = Event::from_log(log, contracts)?;
         Ok(Self { block, block_hash, time: log.block_timestamp.map(UnixTime), tx, index, event })
     }
 }
 
 impl Event {
-    fn from_contract(event: S, topic: B256) -> Result<Self, UnknownCode> {
-        Ok(match event {
-            S::Deposited(e) => Self::Deposited { account: e.account, payer: e.payer, amount: amount(e.amount) },
-            S::Withdrawn(e) => Self::Withdrawn { account: e.account, to: e.to, amount: amount(e.amount) },
-            S::OpenPaused(e) => Self::OpenPaused { paused: e.paused },
-            S::GuardianRenounced(e) => Self::GuardianRenounced { guardian: e.guardian },
-            S::ProviderRegistered(e) => {
-                Self::ProviderRegistered { provider: e.provider, peer_key: peer_key(e.peerKey), info: e.info }
-            }
-            S::ProviderOnline(e) => Self::ProviderOnline { provider: e.provider, online: e.online },
-            S::Beat(e) => Self::Beat { provider: e.provider, uptime: e.uptime },
-            S::OfferCancelled(e) => Self::OfferCancelled { provider: e.provider, offer: e.offerHash },
-            S::EpochBumped(e) => Self::EpochBumped { provider: e.provider, epoch: e.epoch },
-            S::OrderCancelled(e) => Self::OrderCancelled { renter: e.renter, nonce: e.nonce },
-            S::OpenRefused(e) => Self::OpenRefused {
-                index: e.index.saturating_to(),
-                renter: e.renter,
-                provider: e.provider,
-                refusal: Refusal::from_revert(&e.reason),
-            },
-            S::SolverPaid(e) => Self::SolverPaid { id: e.id, solver: e.solver, amount: amount(e.amount) },
-            other => Self::from_agreement(other, topic)?,
-        })
-    }
-
-    /// The events of one lease or job.
-    fn from_agreement(event: S, topic: B256) -> Result<Self, UnknownCode> {
-        Ok(match event {
-            S::LeaseOpened(e) => Self::LeaseOpened(Box::new(LeaseOpened {
-                id: LeaseId(e.id),
-                renter: e.renter,
-                provider: e.provider,
-                offer: e.offerHash,
-                order: e.orderHash,
-                workload: e.workload,
-                peer_key: peer_key(e.peerKey),
-                price: Price(e.price),
-                duration: seconds(e.duration),
-                escrow: amount(e.escrow),
-                pledge: amount(e.pledge),
-                solver_fee: amount(e.solverFee),
-                solver: e.solver,
-                start_by: UnixTime(e.startBy),
-            })),
-            S::LeaseStarted(e) => Self::LeaseStarted { id: LeaseId(e.id), started_at: UnixTime(e.startedAt) },
-            S::LeaseSettled(e) => {
-                Self::LeaseSettled { id: LeaseId(e.id), seconds: seconds(e.seconds_), paid: amount(e.paid) }
-            }
-            S::LeaseToppedUp(e) => Self::LeaseToppedUp {
-                id: LeaseId(e.id),
-                payer: e.payer,
-                seconds: seconds(e.seconds_),
-                escrow: amount(e.escrow),
-                pledge: amount(e.pledge),
-            },
-            S::LeaseNoticeGiven(e) => Self::LeaseNoticeGiven { id: LeaseId(e.id), notice_at: UnixTime(e.noticeAt) },
-            S::LeaseEnded(e) => Self::LeaseEnded {
-                id: LeaseId(e.id),
-                end: e.reason.try_into()?,
-                split: Split {
-                    paid: amount(e.paid),
-                    refunded: amount(e.refunded),
-                    pledge_back: amount(e.pledgeBack),
-                    slashed: amount(e.slashed),
-                    caller: e.caller,
-                    reward: amount(e.reward),
-                },
-            },
-            other => Self::from_job(other, topic)?,
-        })
-    }
-
-    fn from_job(event: S, topic: B256) -> Result<Self, UnknownCode> {
-        Ok(match event {
-            S::JobOpened(e) => Self::JobOpened(Box::new(JobOpened {
-                id: JobId(e.id),
-                renter: e.renter,
-                provider: e.provider,
-                offer: e.offerHash,
-                order: e.orderHash,
-                workload: e.workload,
-                peer_key: peer_key(e.peerKey),
-                class: e.class.try_into()?,
-                price: Price(e.price),
-                duration: seconds(e.duration),
-                escrow: amount(e.escrow),
-                pledge: amount(e.pledge),
-                solver_fee: amount(e.solverFee),
-                solver: e.solver,
-                start_by: UnixTime(e.startBy),
-                run_by: UnixTime(e.runBy),
-            })),
-            S::JobSubmitted(e) => Self::JobSubmitted {
-                id: JobId(e.id),
-                result: e.resultHash,
-                used: seconds(e.usedSeconds),
-                cost: amount(e.cost),
-                challenge_until: UnixTime(e.challengeUntil),
-            },
-            S::JobEnded(e) => Self::JobEnded {
-                id: JobId(e.id),
-                end: e.reason.try_into()?,
-                result: (e.resultHash != B256::ZERO).then_some(e.resultHash),
-                split: Split {
-                    paid: amount(e.paid),
-                    refunded: amount(e.refunded),
-                    pledge_back: amount(e.pledgeBack),
-                    slashed: amount(e.slashed),
-                    caller: e.caller,
-                    reward: amount(e.reward),
-                },
-            },
-            S::SettleRefused(e) => Self::SettleRefused {
-                index: e.index.saturating_to(),
-                id: JobId(e.id),
-                refusal: Refusal::from_revert(&e.reason),
-            },
-            _ => Self::Unknown { topic },
-        })
+    fn from_log(log: &Log, contracts: &Contracts) -> Result<Self, BadLog> {
+        let (topics, data) = (log.topics(), &log.data().data);
+        let topic = log.topic0().copied().unwrap_or_default();
+        let speaker = log.address();
+        // Each contract's own table: the same event of two of them means different things.
+        if speaker == contracts.sublet && S::SELECTORS.contains(&topic.0) {
+            let event = S::decode_raw_log(topics, data).map_err(BadLog::Undecodable)?;
+            Ok(Self::from_contract(event, topic)?)
+        } else if speaker == contracts.court && C::SELECTORS.contains(&topic.0) {
+            let event = C::decode_raw_log(topics, data).map_err(BadLog::Undecodable)?;
+            Ok(Self::from_court(event)?)
+        } else if speaker == contracts.gateways && G::SELECTORS.contains(&topic.0) {
+            Ok(Self::from_gateways(G::decode_raw_log(topics, data).map_err(BadLog::Undecodable)?))
+        } else if speaker == contracts.orders && O::SELECTORS.contains(&topic.0) {
+            let O::OrderPlaced(event) = O::decode_raw_log(topics, data).map_err(BadLog::Undecodable)?;
+            Ok(Self::OrderPlaced(Box::new(crate::convert::placed(event)?)))
+        } else {
+            Ok(Self::Unknown { topic })
+        }
     }
 }

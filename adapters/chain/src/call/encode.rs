@@ -1,130 +1,27 @@
-//! Every transaction the network's roles send.
+//! Calls as the contracts' call data.
 
-use alloy::primitives::Bytes;
+use alloy::primitives::{Bytes, Uint};
 use alloy::sol_types::SolCall;
-use sublet_base::{Address, Amount, B256, JobId, LeaseId, PeerKey, Seconds, U256};
+use sublet_base::{Address, Amount, B256, U256};
 use sublet_market::{SignedAcceptance, SignedOffer, SignedOrder};
 
-use crate::bindings::{Sublet as s, SubletToken as t};
+use super::{Call, Target};
+use crate::bindings::{Court as c, Gateways as g, Sublet as s, SubletToken as t};
+use crate::branch::Branch;
 use crate::convert;
-
-/// A call that changes something on chain; amounts are token units.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Call {
-    /// Lets the contract take this much of the caller's tokens; needed before a deposit.
-    Approve(Amount),
-    /// Sends tokens to another account's wallet.
-    Transfer {
-        /// Receiver.
-        to: Address,
-        /// How much.
-        amount: Amount,
-    },
-    /// Mints tokens of the test token; refused where the token has no faucet.
-    Mint {
-        /// Receiver.
-        to: Address,
-        /// How much.
-        amount: Amount,
-    },
-    /// Moves tokens from the wallet into the caller's balance.
-    Deposit(Amount),
-    /// Moves the caller's tokens into another account's balance.
-    DepositFor {
-        /// Whose balance.
-        account: Address,
-        /// How much.
-        amount: Amount,
-    },
-    /// Moves from the caller's balance to its wallet.
-    Withdraw(Amount),
-    /// Registers the caller as provider, or replaces its key and info.
-    RegisterProvider {
-        /// Its link endpoint.
-        peer_key: PeerKey,
-        /// A JSON object of at most 512 bytes.
-        info: String,
-    },
-    /// Takes, or stops taking, new agreements.
-    SetOnline(bool),
-    /// Proof of life.
-    Beat,
-    /// Opens an agreement.
-    Open(Box<(SignedOffer, SignedOrder)>),
-    /// Opens a batch; refused pairs are reported by [`crate::Event::OpenRefused`].
-    OpenMany(Vec<(SignedOffer, SignedOrder)>),
-    /// Ends one offer of the caller, named by its EIP-712 digest.
-    CancelOffer(B256),
-    /// Ends every offer of the caller signed so far.
-    BumpEpoch,
-    /// Uses up a nonce of the caller.
-    CancelOrder(U256),
-    /// Provider: starts the rent.
-    StartLease(LeaseId),
-    /// Provider: declines before the start.
-    RejectLease(LeaseId),
-    /// Renter: takes it back before the start.
-    CancelLease(LeaseId),
-    /// Anyone: it was not started in time.
-    ExpireLease(LeaseId),
-    /// Anyone: pays the rent so far.
-    SettleLease(LeaseId),
-    /// Anyone: buys more seconds.
-    TopUpLease(LeaseId, Seconds),
-    /// Provider: starts the notice clock.
-    GiveNotice(LeaseId),
-    /// Renter or provider: ends it.
-    CloseLease(LeaseId),
-    /// Anyone: the provider fell silent.
-    FaultLease(LeaseId),
-    /// Provider: declines.
-    RejectJob(JobId),
-    /// Provider: hands in a result.
-    SubmitJob {
-        /// The job.
-        job: JobId,
-        /// keccak256 of the result archive.
-        result: B256,
-        /// How long it ran.
-        used: Seconds,
-    },
-    /// Anyone: with the renter's signature.
-    SettleJob(SignedAcceptance),
-    /// Anyone: a batch; refused rows are reported by [`crate::Event::SettleRefused`].
-    SettleJobs(Vec<SignedAcceptance>),
-    /// Renter: takes the result.
-    AcceptJob(JobId),
-    /// Anyone: the renter was silent.
-    FinalizeJob(JobId),
-    /// Anyone: no result in time.
-    ExpireJob(JobId),
-    /// Renter: does not want the result.
-    RefuseJob(JobId),
-}
-
-/// Which contract a call goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    Sublet,
-    Token,
-}
 
 impl Call {
     /// Target and call data; `contract` is the Sublet contract's address.
     pub(crate) fn encode(&self, contract: Address) -> (Target, Bytes) {
         let data = match self {
             Self::Approve(amount) => {
-                let call = t::approveCall { spender: contract, value: U256::from(amount.0) };
-                return (Target::Token, call.abi_encode().into());
+                return to(Target::Token, &t::approveCall { spender: contract, value: U256::from(amount.0) });
             }
-            Self::Transfer { to, amount } => {
-                let call = t::transferCall { to: *to, value: U256::from(amount.0) };
-                return (Target::Token, call.abi_encode().into());
+            Self::Transfer { to: account, amount } => {
+                return to(Target::Token, &t::transferCall { to: *account, value: U256::from(amount.0) });
             }
-            Self::Mint { to, amount } => {
-                let call = t::mintCall { to: *to, amount: U256::from(amount.0) };
-                return (Target::Token, call.abi_encode().into());
+            Self::Mint { to: account, amount } => {
+                return to(Target::Token, &t::mintCall { to: *account, amount: U256::from(amount.0) });
             }
             Self::Deposit(amount) => s::depositCall { amount: amount.0 }.abi_encode(),
             Self::DepositFor { account, amount } => {
@@ -164,9 +61,50 @@ impl Call {
             Self::FinalizeJob(id) => s::finalizeJobCall { id: id.0 }.abi_encode(),
             Self::ExpireJob(id) => s::expireJobCall { id: id.0 }.abi_encode(),
             Self::RefuseJob(id) => s::refuseJobCall { id: id.0 }.abi_encode(),
+            Self::RegisterMediator { peer_key, bond } => {
+                let call = c::registerMediatorCall { peerKey: B256::from(peer_key.0), bond: bond.0 };
+                return to(Target::Court, &call);
+            }
+            Self::RetireMediator => return to(Target::Court, &c::retireMediatorCall {}),
+            Self::WithdrawBond(Branch::Court) => return to(Target::Court, &c::withdrawBondCall {}),
+            Self::WithdrawBond(Branch::Gateways) => return to(Target::Gateways, &g::withdrawBondCall {}),
+            Self::CreateMediatorSet { members, panel_size, fee } => {
+                return (Target::Court, encode_set(members, *panel_size, *fee));
+            }
+            Self::Dispute(id) => return to(Target::Court, &c::disputeCall { id: id.0 }),
+            Self::Draw(id) => return to(Target::Court, &c::drawCall { id: id.0 }),
+            Self::CommitVote { job, commitment } => {
+                return to(Target::Court, &c::commitVoteCall { id: job.0, commitment: *commitment });
+            }
+            Self::RevealVote { job, result, salt } => {
+                return to(Target::Court, &c::revealVoteCall { id: job.0, resultHash: *result, salt: *salt });
+            }
+            Self::Resolve(id) => return to(Target::Court, &c::resolveCall { id: id.0 }),
+            Self::RegisterGateway { peer_key, url, region, bond } => {
+                let (url, region) = (url.clone(), region.clone());
+                let call = g::registerGatewayCall { peerKey: B256::from(peer_key.0), url, region, bond: bond.0 };
+                return to(Target::Gateways, &call);
+            }
+            Self::GatewayBeat => return to(Target::Gateways, &g::beatCall {}),
+            Self::RetireGateway => return to(Target::Gateways, &g::retireGatewayCall {}),
+            Self::PlaceOrder { order, workload, callback } => {
+                return to(Target::Orders, &convert::place(order, workload.as_deref(), *callback));
+            }
         };
         (Target::Sublet, data.into())
     }
+}
+
+fn to(target: Target, call: &impl SolCall) -> (Target, Bytes) {
+    (target, call.abi_encode().into())
+}
+
+/// A fee that the contract's 96 bits cannot hold is handed over as it is, for the contract to refuse.
+fn encode_set(members: &[Address], panel_size: u8, fee: Amount) -> Bytes {
+    let call = c::createMediatorSetCall { members: members.to_vec(), panelSize: panel_size, fee: Uint::ZERO };
+    let mut data = call.abi_encode();
+    data[4 + 2 * 32..4 + 3 * 32].copy_from_slice(&U256::from(fee.0).to_be_bytes::<32>());
+    data.into()
 }
 
 fn encode_open(offered: &SignedOffer, ordered: &SignedOrder) -> Vec<u8> {

@@ -1,11 +1,15 @@
-//! Between the contract's types and ours: the one place that knows both.
+//! Between the contracts' types and ours: the one place that knows both.
+
+mod branches;
+
+pub(crate) use branches::{dispute, gateway, mediator, mediator_set, place, placed};
 
 use alloy::primitives::Uint;
 use sublet_base::{Amount, B256, Bps, PeerKey, Price, Seconds, U256, UnixTime};
 use sublet_market::{Class, MediatorSetId, Offer, Order, Resources, SignedOffer, SignedOrder, TypedData, UnknownCode};
 
 use crate::agreement::{JobRecord, JobState, LeaseRecord, LeaseState, ProviderRecord};
-use crate::bindings::Sublet as s;
+use crate::bindings::{Lens as l, Sublet as s};
 
 pub(crate) fn amount(units: u128) -> Amount {
     Amount(units)
@@ -103,12 +107,11 @@ pub(crate) fn provider(from: s::ProviderView) -> Option<ProviderRecord> {
         last_beat: UnixTime(from.lastBeat),
         uptime: from.uptime,
         epoch: from.epoch,
-        info: from.info,
     })
 }
 
 /// `None` if there is no such lease.
-pub(crate) fn lease(from: &s::LeaseView) -> Result<Option<LeaseRecord>, UnknownCode> {
+pub(crate) fn lease(from: &l::LeaseView) -> Result<Option<LeaseRecord>, UnknownCode> {
     let state = LeaseState::try_from(from.state)?;
     if state == LeaseState::None {
         return Ok(None);
@@ -138,7 +141,7 @@ pub(crate) fn lease(from: &s::LeaseView) -> Result<Option<LeaseRecord>, UnknownC
 }
 
 /// `None` if there is no such job.
-pub(crate) fn job(from: &s::JobView) -> Result<Option<JobRecord>, UnknownCode> {
+pub(crate) fn job(from: &l::JobView) -> Result<Option<JobRecord>, UnknownCode> {
     let state = JobState::try_from(from.state)?;
     if state == JobState::None {
         return Ok(None);
@@ -164,6 +167,7 @@ pub(crate) fn job(from: &s::JobView) -> Result<Option<JobRecord>, UnknownCode> {
         pledge: Amount(from.pledge),
         solver_fee: Amount(from.solverFee),
         solver: from.solver,
+        callback: from.callback,
     }))
 }
 
