@@ -101,7 +101,7 @@ impl Agreement {
             },
             Self::Job(_, job) => match job.state() {
                 JobState::Ended(end) => Some(format!("{end:?}")),
-                JobState::Open { .. } | JobState::Submitted { .. } => None,
+                JobState::Open { .. } | JobState::Submitted { .. } | JobState::Disputed { .. } => None,
             },
         }
     }
@@ -129,7 +129,7 @@ impl Agreement {
             }
             Self::Job(_, job) => {
                 let declared = match job.state() {
-                    JobState::Submitted { declared, .. } => declared.0,
+                    JobState::Submitted { declared, .. } | JobState::Disputed { declared, .. } => declared.0,
                     JobState::Open { .. } | JobState::Ended(_) => 5,
                 };
                 let most = job.held().escrow.0;
@@ -164,7 +164,8 @@ impl Stage {
         match caller {
             Caller::Renter => &self.renter,
             Caller::Provider => &self.provider,
-            Caller::Stranger => &self.stranger,
+            // No story lets the court itself call.
+            Caller::Stranger | Caller::Court => &self.stranger,
         }
     }
 
@@ -260,6 +261,8 @@ impl Stage {
                 JobCall::Finalize => Call::FinalizeJob(*id),
                 JobCall::Expire => Call::ExpireJob(*id),
                 JobCall::Refuse => Call::RefuseJob(*id),
+                JobCall::Dispute => Call::Dispute(*id),
+                JobCall::Rule(_) => return Err("only the court rules".into()),
             },
             (Agreement::Lease(..) | Agreement::Job(..), _) => return Err("mixed up".into()),
         })

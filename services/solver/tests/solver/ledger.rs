@@ -6,10 +6,12 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use sublet_base::{Address, Amount, B256, JobId, LeaseId, PeerKey, Seconds, U256, UnixTime};
 use sublet_chain::{
-    BlockRef, Call, Depth, Event, Head, JobOpened, JobRecord, Landed, LeaseEnd, LeaseOpened, LeaseRecord, Ledger,
-    Located, ProviderRecord, ReadError, Refusal, Rules, Split, SubmitError, TxKey,
+    BlockRef, Call, Depth, DisputeRecord, Event, GatewayRecord, Head, JobOpened, JobRecord, Landed, LeaseEnd,
+    LeaseOpened, LeaseRecord, Ledger, Located, MediatorRecord, MediatorSetRecord, PlacedOrder, ProviderRecord,
+    ReadError, Refusal, Rules, Split, SubmitError, TxKey,
 };
-use sublet_market::{Domain, Kind, SignedOffer, SignedOrder, TypedData};
+use sublet_market::agreement::CourtRules;
+use sublet_market::{Domain, Kind, MediatorSetId, Signature, SignedOffer, SignedOrder, TypedData};
 use tokio::sync::Notify;
 
 pub(crate) const START: UnixTime = UnixTime(1_800_000_000);
@@ -132,7 +134,6 @@ impl FakeLedger {
             last_beat: START,
             uptime: 0,
             epoch: 0,
-            info: "{}".into(),
         };
         self.state().providers.insert(account, record);
     }
@@ -232,7 +233,13 @@ impl Ledger for FakeLedger {
         Address::repeat_byte(0x70)
     }
     fn rules(&self) -> Rules {
-        Rules { max_gap: Seconds(600), fault_after: Seconds(3600) }
+        Rules {
+            max_gap: Seconds(600),
+            fault_after: Seconds(3600),
+            court: CourtRules::default(),
+            gateway_stale_after: Seconds(600),
+            max_workload: 16 << 10,
+        }
     }
     async fn head(&self) -> Result<Head, ReadError> {
         let state = self.up()?;
@@ -272,6 +279,9 @@ impl Ledger for FakeLedger {
     async fn provider(&self, account: Address) -> Result<Option<ProviderRecord>, ReadError> {
         Ok(self.up()?.providers.get(&account).cloned())
     }
+    async fn provider_info(&self, _: Address) -> Result<Option<String>, ReadError> {
+        Ok(None)
+    }
     async fn uptime_of(&self, _: Address) -> Result<u64, ReadError> {
         Ok(0)
     }
@@ -295,6 +305,30 @@ impl Ledger for FakeLedger {
     }
     async fn is_open_paused(&self) -> Result<bool, ReadError> {
         Ok(false)
+    }
+    async fn is_contract_signature(&self, _: Address, _: B256, _: &Signature) -> Result<bool, ReadError> {
+        Ok(false)
+    }
+    async fn mediator(&self, _: Address) -> Result<Option<MediatorRecord>, ReadError> {
+        Ok(None)
+    }
+    async fn mediator_set(&self, _: MediatorSetId) -> Result<Option<MediatorSetRecord>, ReadError> {
+        Ok(None)
+    }
+    async fn mediator_set_count(&self) -> Result<u64, ReadError> {
+        Ok(0)
+    }
+    async fn dispute(&self, _: JobId) -> Result<Option<DisputeRecord>, ReadError> {
+        Ok(None)
+    }
+    async fn gateway(&self, _: Address) -> Result<Option<GatewayRecord>, ReadError> {
+        Ok(None)
+    }
+    async fn gateways(&self, _: u64, _: u64) -> Result<Vec<GatewayRecord>, ReadError> {
+        Ok(Vec::new())
+    }
+    async fn placed_order(&self, _: B256) -> Result<Option<PlacedOrder>, ReadError> {
+        Ok(None)
     }
     async fn check(&self, _: &Call) -> Result<Result<(), Refusal>, ReadError> {
         Ok(Ok(()))

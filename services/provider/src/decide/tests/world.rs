@@ -366,6 +366,7 @@ fn job_record(job: &Job) -> JobRecord {
             let at = UnixTime(challenge_until.0 - u64::from(terms.challenge_window.0));
             (JobState::Submitted, JobEnd::None, Some(at), Some(result))
         }
+        S::Disputed { result, .. } => (JobState::Disputed, JobEnd::None, Some(UnixTime(OPENED)), Some(result)),
         S::Ended(end) => {
             let end = match end {
                 E::Rejected => JobEnd::Rejected,
@@ -374,6 +375,9 @@ fn job_record(job: &Job) -> JobRecord {
                 E::Accepted => JobEnd::Accepted,
                 E::Finalized => JobEnd::Finalized,
                 E::Refused => JobEnd::Refused,
+                E::Upheld => JobEnd::Upheld,
+                E::Overturned => JobEnd::Overturned,
+                E::Inconclusive => JobEnd::Inconclusive,
             };
             (JobState::Ended, end, None, None)
         }
@@ -399,5 +403,6 @@ fn job_record(job: &Job) -> JobRecord {
         pledge: job.held().pledge,
         solver_fee: job.held().fee,
         solver: Address::ZERO,
+        callback: false,
     }
 }
