@@ -250,7 +250,8 @@ impl Ledger for EvmLedger {
 
     async fn events(&self, from: u64, to: u64) -> Result<Vec<Located>, ReadError> {
         let logs = self.node.logs(self.contracts.speakers(), from, to).await?;
-        let read = |log| Located::from_log(log, &self.contracts).map_err(|error| nonsense("read events", &error.to_string()));
+        let read =
+            |log| Located::from_log(log, &self.contracts).map_err(|error| nonsense("read events", &error.to_string()));
         let mut events = logs.iter().map(read).collect::<Result<Vec<Located>, _>>()?;
         events.sort_by_key(|event| (event.block, event.index));
         Ok(events)
@@ -275,7 +276,8 @@ impl Ledger for EvmLedger {
     }
 
     async fn provider(&self, account: Address) -> Result<Option<ProviderRecord>, ReadError> {
-        let view = self.node.view(self.contracts.sublet, &s::providerOfCall { provider: account }, "read a provider").await?;
+        let view =
+            self.node.view(self.contracts.sublet, &s::providerOfCall { provider: account }, "read a provider").await?;
         Ok(convert::provider(view))
     }
 
@@ -307,7 +309,9 @@ impl Ledger for EvmLedger {
     }
 
     async fn open_count(&self, offer: B256) -> Result<u32, ReadError> {
-        self.node.view(self.contracts.sublet, &s::openCountCall { offerHash: offer }, "count an offer's agreements").await
+        self.node
+            .view(self.contracts.sublet, &s::openCountCall { offerHash: offer }, "count an offer's agreements")
+            .await
     }
 
     async fn agreement_count(&self) -> Result<u64, ReadError> {
@@ -379,10 +383,8 @@ impl Ledger for EvmLedger {
         if !self.node.view(self.contracts.orders, &call, "ask about a placed order").await?.isPlaced {
             return Ok(None);
         }
-        let filter = Filter::new()
-            .address(self.contracts.orders)
-            .event_signature(o::OrderPlaced::SIGNATURE_HASH)
-            .topic2(order);
+        let filter =
+            Filter::new().address(self.contracts.orders).event_signature(o::OrderPlaced::SIGNATURE_HASH).topic2(order);
         match self.newest(filter, "look for a placed order").await? {
             Some(Event::OrderPlaced(placed)) => Ok(Some(*placed)),
             Some(_) | None => Err(nonsense("look for a placed order", "it was placed, but its event is missing")),

@@ -78,13 +78,8 @@ pub(crate) fn gateway(from: g::GatewayView) -> Option<GatewayRecord> {
 pub(crate) fn place(from: &Order, workload: Option<&[u8]>, callback: bool) -> o::placeOrderCall {
     let order = super::order(from);
     let r = order.resources;
-    let resources = o::Resources {
-        vcpus: r.vcpus,
-        memoryMiB: r.memoryMiB,
-        diskGiB: r.diskGiB,
-        gpus: r.gpus,
-        traits: r.traits,
-    };
+    let resources =
+        o::Resources { vcpus: r.vcpus, memoryMiB: r.memoryMiB, diskGiB: r.diskGiB, gpus: r.gpus, traits: r.traits };
     let order = o::Order {
         renter: order.renter,
         kind: order.kind,

@@ -41,19 +41,13 @@ impl Event {
                 result: e.resultHash,
                 fees: amount(e.fees),
             },
-            C::DisputeArmed(e) => {
-                Self::DisputeArmed { id: JobId(e.id), armed_at: e.armedAt, electorate: e.electorate }
-            }
-            C::PanelDrawn(e) => {
-                Self::PanelDrawn { id: JobId(e.id), panel: e.panel, commit_by: UnixTime(e.commitBy) }
-            }
+            C::DisputeArmed(e) => Self::DisputeArmed { id: JobId(e.id), armed_at: e.armedAt, electorate: e.electorate },
+            C::PanelDrawn(e) => Self::PanelDrawn { id: JobId(e.id), panel: e.panel, commit_by: UnixTime(e.commitBy) },
             C::VoteCommitted(e) => {
                 Self::VoteCommitted { id: JobId(e.id), mediator: e.mediator, commitment: e.commitment }
             }
             C::CommitsComplete(e) => Self::CommitsComplete { id: JobId(e.id), reveal_by: UnixTime(e.revealBy) },
-            C::VoteRevealed(e) => {
-                Self::VoteRevealed { id: JobId(e.id), mediator: e.mediator, result: e.resultHash }
-            }
+            C::VoteRevealed(e) => Self::VoteRevealed { id: JobId(e.id), mediator: e.mediator, result: e.resultHash },
             C::DisputeResolved(e) => {
                 let verdict = Verdict::try_from(e.verdict)?;
                 let result = match verdict {

@@ -146,7 +146,9 @@ pub enum Refusal {
     SetTooLarge { members: u64, max: u64 },
     #[error("the mediators of a set are in ascending order without repetition; number {index} is not")]
     SetNotAscending { index: u64 },
-    #[error("a panel of {panel_size} of {members} mediators is impossible: it is odd, and at most as many as there are")]
+    #[error(
+        "a panel of {panel_size} of {members} mediators is impossible: it is odd, and at most as many as there are"
+    )]
     SetBadPanelSize { panel_size: u8, members: u64 },
     #[error("the fee of a vote must not be zero")]
     SetZeroFee,
