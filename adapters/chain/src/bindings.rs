@@ -39,6 +39,12 @@ sol!(
     "../../contracts/abi/SubletToken.json"
 );
 
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    OnChainCowsay,
+    "../../contracts/abi/OnChainCowsay.json"
+);
+
 sol! {
     /// A contract that signs (ERC-1271).
     interface Erc1271 {

@@ -129,7 +129,11 @@ impl EvmLedger {
         Ok(Some(located.map_err(|error| nonsense(doing, &error.to_string()))?.event))
     }
 
-    fn sender(&self) -> Result<&Arc<Sender>, SubmitError> {
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn sender(&self) -> Result<&Arc<Sender>, SubmitError> {
         self.sender.as_ref().ok_or(SubmitError::NoAccount)
     }
 
@@ -146,7 +150,7 @@ impl EvmLedger {
     }
 
     /// Events of other contracts, such as the token's transfers, are left out.
-    fn landed(&self, receipt: TransactionReceipt) -> Result<Landed, SubmitError> {
+    pub(crate) fn landed(&self, receipt: TransactionReceipt) -> Result<Landed, SubmitError> {
         let unreadable = |problem: &str| SubmitError::Unknown {
             tx: receipt.transaction_hash,
             last: Some(Box::new(nonsense("read a receipt", problem))),

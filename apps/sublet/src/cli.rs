@@ -43,6 +43,8 @@ enum Command {
     Run(commands::run::Args),
     /// What was ordered and how it went
     Jobs(commands::jobs::Args),
+    /// A contract that orders jobs by itself: deploy the example, fund it, ask it
+    Contract(commands::contract::Args),
     /// Rent a machine
     Rent(commands::rent::Args),
     /// The machines you rent, and what they cost
@@ -82,6 +84,7 @@ impl Cli {
             Command::Market(args) => args.run(&home, output).await,
             Command::Run(args) => args.run(&home, output).await,
             Command::Jobs(args) => args.run(&home, output).await,
+            Command::Contract(args) => args.run(&home, output).await,
             Command::Rent(args) => args.run(&home, output).await,
             Command::Leases(args) => args.run(&home, output).await,
             Command::Ssh(args) => args.run(&home, output).await,

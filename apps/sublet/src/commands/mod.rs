@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod completions;
+pub(crate) mod contract;
 pub(crate) mod doctor;
 pub(crate) mod forward;
 pub(crate) mod gateway;

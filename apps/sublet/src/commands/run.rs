@@ -145,7 +145,8 @@ fn answer(
     Ok(ExitCode::from(code))
 }
 
-fn inputs(given: &[String]) -> Result<BTreeMap<String, String>> {
+/// Inputs as given, by name.
+pub(crate) fn inputs(given: &[String]) -> Result<BTreeMap<String, String>> {
     let mut inputs = BTreeMap::new();
     for input in given {
         let (name, value) =
