@@ -161,9 +161,9 @@ async fn withdraw(home: &Home, output: Output, who: &As, contract: Address, amou
 async fn moved(session: &Session, contract: Address, amount: Amount, landed: &Landed, done: &str) -> Result<()> {
     let free = session.ledger.free_of(contract).await?;
     let answer = serde_json::json!({ "contract": contract, "amount": amount, "transaction": landed.tx, "free": free });
-    session.output.answer(&answer, || {
-        format!("{amount} SUB {done}; {free} SUB of it is free now (transaction {})", landed.tx)
-    })
+    session
+        .output
+        .answer(&answer, || format!("{amount} SUB {done}; {free} SUB of it is free now (transaction {})", landed.tx))
 }
 
 /// The contract, if the session's account may give it orders.
@@ -192,7 +192,11 @@ async fn ask(
     let session = Session::sender(home, output, who.wallet(home)?).await?;
     let example = owned(&session, contract).await?;
     let most = session.ledger.rules().max_workload;
-    ensure!(document.len() as u64 <= most, "the job has {} bytes; at most {most} can be placed on chain", document.len());
+    ensure!(
+        document.len() as u64 <= most,
+        "the job has {} bytes; at most {most} can be placed on chain",
+        document.len()
+    );
     let max_price = max_price.map_or(module.defaults.max_price, price_of_hour);
     let escrow = max_price.over(module.defaults.duration)?;
     if session.ledger.free_of(contract).await? < escrow {
