@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Court} from "../src/Court.sol";
 import {JobEnd, JobState, Kind, LeaseEnd, LeaseState, Verdict} from "../src/Types.sol";
 import {Record} from "../src/core/Record.sol";
+import {ICourt} from "../src/interfaces/ICourt.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {ITrunk} from "../src/interfaces/ITrunk.sol";
 import {CourtFixture} from "./base/CourtFixture.sol";
@@ -17,6 +19,16 @@ contract BranchesTest is CourtFixture {
                 yes(all[i] != all[j], "four of them");
             }
         }
+    }
+
+    /// On a chain that remembers no hashes a disputed job could never be drawn, so nothing is deployed there.
+    function test_no_deployment_without_block_hashes() external {
+        vm.roll(1_000);
+        vm.setBlockhash(999, 0);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.CourtWithoutBlockHashes.selector));
+        new Court(ITrunk(address(sublet)));
+        vm.setBlockhash(999, keccak256("known"));
+        new Court(ITrunk(address(sublet)));
     }
 
     /// Not the parties, not the guardian, not the branches that have no money, not `Sublet` itself.

@@ -70,6 +70,8 @@ interface ICourt is IBonds {
         uint64 indexed id, Verdict verdict, bytes32 resultHash, uint8 votes, uint128 paid, uint128 back
     );
 
+    /// @notice A chain that remembers no block hashes cannot have this court, nor `Sublet`.
+    error CourtWithoutBlockHashes();
     error DisputeWrongStage(uint64 id, DisputeStage stage);
     /// @notice The block that decides is not over yet.
     error DisputeTooEarly(uint64 id, uint256 fromBlock);
