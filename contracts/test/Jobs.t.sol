@@ -197,6 +197,7 @@ contract JobsTest is Fixture {
     }
 
     /// The cost is capped by what the renter signed, whatever the provider declares.
+    /// forge-config: default.fuzz.runs = 10000
     function testFuzz_cost(uint32 used, uint32 duration, uint128 price, uint8 ending) external {
         Offer memory offer = offerOf(Kind.Job);
         Order memory order = orderOf(Kind.Job);

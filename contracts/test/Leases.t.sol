@@ -310,6 +310,7 @@ contract LeasesTest is Fixture {
     }
 
     /// However it goes, what went in comes out, and the provider gets no more than time allows.
+    /// forge-config: default.fuzz.runs = 10000
     function testFuzz_money_is_conserved(uint32[8] calldata waits, uint8 ending, bool notice) external {
         uint64 id = activeLease();
         uint256 started = clock();

@@ -295,6 +295,7 @@ contract OpeningTest is Fixture {
     }
 
     /// Largest and smallest amounts either open, and give everything back, or are refused without a trace.
+    /// forge-config: default.fuzz.runs = 10000
     function testFuzz_amounts(uint128 price, uint32 duration, uint32 bps, uint128 fee) external {
         (price, duration, bps, fee) =
         (price >> price % 128, duration >> duration % 32, bps >> bps % 32, fee >> fee % 128);

@@ -195,11 +195,16 @@ contract VerdictsTest is CourtFixture {
         eq(court.mediatorOf(members[0]).bond, VOTE, "a new bond");
     }
 
-    /// A token that pays no more to one side blocks nobody else: nothing is paid out here, only credited.
-    function test_no_transfer_is_needed_to_resolve() external {
-        uint256 held = token.balanceOf(address(sublet));
-        ruled(OTHER, RESULT, SILENT);
-        eq(token.balanceOf(address(sublet)), held, "no token moved");
+    /// A token that pays some accounts no more, here none at all, blocks no verdict: nothing is paid out, only credited.
+    function test_a_token_that_blocks_accounts_blocks_no_verdict() external {
+        vm.mockCallRevert(address(token), abi.encodeWithSelector(token.transfer.selector), "blocked");
+        vm.mockCallRevert(address(token), abi.encodeWithSelector(token.transferFrom.selector), "blocked");
+        uint64 id = ruled(OTHER, OTHER, SILENT);
+        _ended(id, JobEnd.Overturned);
+        moved(Q - 2 * V + TO_RENTER, -Q + TO_PROVIDER, 0, 0);
+        vm.prank(renter);
+        vm.expectRevert("blocked");
+        sublet.withdraw(1);
     }
 
     /// Any panel, any votes, any cost: all money is where the rules say, computed anew here.

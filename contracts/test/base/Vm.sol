@@ -39,6 +39,7 @@ interface Vm {
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function assume(bool condition) external pure;
     function cool(address account) external;
+    function mockCallRevert(address callee, bytes calldata data, bytes calldata answer) external;
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool);
     function getCode(string calldata artifact) external view returns (bytes memory);
