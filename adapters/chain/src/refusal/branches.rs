@@ -37,6 +37,7 @@ impl Refusal {
                 Self::SetBadPanelSize { panel_size: e.panelSize, members: e.members.saturating_to() }
             }
             C::SetZeroFee(_) => Self::SetZeroFee,
+            C::CourtWithoutBlockHashes(_) => Self::CourtWithoutBlockHashes,
             C::DisputeWrongStage(e) => match DisputeStage::try_from(e.stage) {
                 Ok(stage) => Self::DisputeWrongStage { id: e.id, stage },
                 Err(_) => Self::unknown(data),

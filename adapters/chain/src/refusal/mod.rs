@@ -152,6 +152,8 @@ pub enum Refusal {
     SetBadPanelSize { panel_size: u8, members: u64 },
     #[error("the fee of a vote must not be zero")]
     SetZeroFee,
+    #[error("this chain remembers no block hashes, so no panel could ever be drawn on it")]
+    CourtWithoutBlockHashes,
     #[error("the dispute of job {id} is {stage}")]
     DisputeWrongStage { id: u64, stage: DisputeStage },
     #[error("the panel of job {id} is drawn from block {from} on")]
