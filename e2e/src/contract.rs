@@ -10,6 +10,7 @@ use crate::rpc::Rpc;
 const FREE_OF: &str = "33e25bb9";
 const BALANCE_OF: &str = "70a08231";
 const AGREEMENT_COUNT: &str = "bb7bb278";
+const LENS: &str = "112666b7";
 const LEASE: &str = "51d9f900";
 const JOB: &str = "8514801e";
 
@@ -24,6 +25,8 @@ pub struct Contract {
     rpc: Rpc,
     contract: String,
     token: String,
+    /// Where `lease` and `job` are read.
+    lens: String,
 }
 
 /// One agreement as the chain has it.
@@ -41,7 +44,9 @@ impl Contract {
         let text = std::fs::read_to_string(network.sublet.home().join("network.json"))?;
         let known: Value = serde_json::from_str(&text)?;
         let address = |name: &str| Ok::<_, anyhow::Error>(known[name].as_str().context("no address")?.to_owned());
-        Ok(Self { rpc: network.rpc()?, contract: address("contract")?, token: address("token")? })
+        let (rpc, contract, token) = (network.rpc()?, address("contract")?, address("token")?);
+        let lens = branch(&rpc, &contract, LENS)?;
+        Ok(Self { rpc, contract, token, lens })
     }
 
     /// Token units an account may withdraw.
@@ -63,7 +68,7 @@ impl Contract {
     pub fn agreement(&self, id: u64) -> Result<Agreement> {
         let argument = format!("{id:064x}");
         for (selector, ended) in [(LEASE, LEASE_ENDED), (JOB, JOB_ENDED)] {
-            let words = self.read(&self.contract, selector, &argument)?;
+            let words = self.read(&self.lens, selector, &argument)?;
             let state = *words.get(STATE).context("no state")?;
             if state != 0 {
                 let held = words.get(HELD).context("too short")?.iter().sum();
@@ -74,12 +79,23 @@ impl Contract {
     }
 
     fn read(&self, to: &str, selector: &str, argument: &str) -> Result<Vec<u128>> {
-        let call = json!([{ "to": to, "data": format!("0x{selector}{argument}") }, "latest"]);
-        let answer = self.rpc.call("eth_call", call)?;
-        let hex = answer.as_str().and_then(|text| text.strip_prefix("0x")).context("not hex")?;
-        ensure!(!hex.is_empty() && hex.len().is_multiple_of(64), "not words: {hex}");
-        Ok(hex.as_bytes().chunks(64).map(low_half).collect())
+        Ok(ask(&self.rpc, to, selector, argument)?.as_bytes().chunks(64).map(low_half).collect())
     }
+}
+
+/// What a call returns: words of 64 hex digits.
+fn ask(rpc: &Rpc, to: &str, selector: &str, argument: &str) -> Result<String> {
+    let call = json!([{ "to": to, "data": format!("0x{selector}{argument}") }, "latest"]);
+    let answer = rpc.call("eth_call", call)?;
+    let hex = answer.as_str().and_then(|text| text.strip_prefix("0x")).context("not hex")?;
+    ensure!(!hex.is_empty() && hex.len().is_multiple_of(64), "not words: {hex}");
+    Ok(hex.to_owned())
+}
+
+/// The address of a contract that the contract deployed itself.
+fn branch(rpc: &Rpc, contract: &str, selector: &str) -> Result<String> {
+    let word = ask(rpc, contract, selector, "")?;
+    Ok(format!("0x{}", &word[24..64]))
 }
 
 /// The lower 16 bytes of a word; amounts, states and times never need more.
