@@ -272,6 +272,8 @@ struct MediatorView {
 /// @notice What `Court.mediatorSet` reports.
 struct MediatorSetView {
     address[] members;
+    /// Who of them serves: bit i is member i.
+    uint64 joined;
     uint8 panelSize;
     /// What a vote earns and a missing vote costs.
     uint96 fee;

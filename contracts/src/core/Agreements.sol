@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind, Offer, Order} from "../Types.sol";
+import {Offer, Order} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Batches} from "./Batches.sol";
 import {Branches} from "./Branches.sol";

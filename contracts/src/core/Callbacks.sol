@@ -9,7 +9,8 @@ import {ISublet} from "../interfaces/ISublet.sol";
 abstract contract Callbacks is ISublet {
     /// @inheritdoc ISublet
     uint256 public constant CALLBACK_GAS = 100_000;
-    /// A call gets at most 63/64 of what is left after its own price (cold, and perhaps delegated); the rest is for the log.
+    /// A call gets at most 63/64 of what is left after its own price (cold, and perhaps delegated); the rest is for the
+    /// log.
     uint256 private constant CALLBACK_NEEDS = CALLBACK_GAS * 64 / 63 + 10_000;
 
     /// The last thing a call does. With less gas the caller could starve the renter and leave it without its result.

@@ -99,8 +99,8 @@ abstract contract Jobs is ISublet, Agreements, Documents, Callbacks {
         _endJob(id, h, t, JobEnd.Refused, _results[id].hash, _declared(id, h, t) / 2, msg.sender);
     }
 
-    /// Pays `cost`, slashes a job that expired or was overturned, gives back the rest, and tells a renter that asked to be
-    /// told. Only a result that stands pays the solver.
+    /// Pays `cost`, slashes a job that expired or was overturned, gives back the rest, and tells a renter that asked to
+    /// be told. Only a result that stands pays the solver.
     function _endJob(
         uint64 id,
         Head storage h,

@@ -5,8 +5,8 @@ import {Terms} from "./Terms.sol";
 
 // What is stored of an agreement. Money held is derived from it, so that it cannot drift: no sum is stored twice.
 
-/// @notice An offer's digest, shortened to fit beside an address. A second offer with the same 96 bits takes 2^96 tries;
-/// two such offers made by one party (2^48 tries) only share that party's own capacity.
+/// @notice An offer's digest, shortened to fit beside an address. A second offer with the same 96 bits takes 2^96
+/// tries; two such offers made by one party (2^48 tries) only share that party's own capacity.
 type OfferKey is bytes12;
 
 /// @notice Of both kinds; one slot a line.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {DisputeStage, DisputeView, Disputed, SeatStage, SeatView, Verdict} from "../Types.sol";
+import {DisputeStage, DisputeView, Disputed, SeatStage, SeatView} from "../Types.sol";
 import {ICourt} from "../interfaces/ICourt.sol";
 import {Verdicts} from "./Verdicts.sol";
 
-/// @notice A dispute from `dispute` to `resolve`: Armed -> Commit -> Reveal -> Over -> Resolved. Each stage has a clock of
-/// its own, which the end of the one before starts.
+/// @notice A dispute from `dispute` to `resolve`: Armed -> Commit -> Reveal -> Over -> Resolved. Each stage has a clock
+/// of its own, which the end of the one before starts.
 abstract contract Disputes is Verdicts {
     /// @inheritdoc ICourt
     uint40 public constant COMMIT_SLACK = 1 hours;

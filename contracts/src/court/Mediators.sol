@@ -12,10 +12,11 @@ abstract contract Mediators is ICourt, Bonds {
     /// @inheritdoc ICourt
     uint256 public constant MAX_PANEL = 15;
 
-    /// Never changes; `members` is ascending.
+    /// Only `joined` changes: bit i is set while member i serves. `members` is ascending.
     struct MediatorSet {
         uint96 fee;
         uint8 panelSize;
+        uint64 joined;
         address[] members;
     }
 
@@ -50,8 +51,20 @@ abstract contract Mediators is ICourt, Bonds {
             last = members[i];
         }
         set = ++mediatorSetCount;
-        _sets[set] = MediatorSet(fee, panelSize, members);
+        _sets[set] = MediatorSet(fee, panelSize, 0, members);
         emit MediatorSetCreated(set, members, panelSize, fee);
+    }
+
+    /// @inheritdoc ICourt
+    function joinSet(uint64 set) external {
+        _sets[set].joined |= _member(set);
+        emit MediatorJoined(set, msg.sender);
+    }
+
+    /// @inheritdoc ICourt
+    function leaveSet(uint64 set) external {
+        _sets[set].joined &= ~_member(set);
+        emit MediatorLeft(set, msg.sender);
     }
 
     /// @inheritdoc ICourt
@@ -63,13 +76,23 @@ abstract contract Mediators is ICourt, Bonds {
     /// @inheritdoc ICourt
     function mediatorSet(uint64 set) external view returns (MediatorSetView memory) {
         MediatorSet storage s = _sets[set];
-        return MediatorSetView(s.members, s.panelSize, s.fee);
+        return MediatorSetView(s.members, s.joined, s.panelSize, s.fee);
     }
 
     /// @inheritdoc ICourt
     function panelFees(uint64 set) public view returns (uint256) {
         MediatorSet storage s = _sets[set];
         return uint256(s.fee) * s.panelSize;
+    }
+
+    /// The caller's bit in a set.
+    function _member(uint64 set) private view returns (uint64) {
+        address[] storage members = _sets[set].members;
+        uint256 count = members.length;
+        for (uint256 i; i < count; ++i) {
+            if (members[i] == msg.sender) return uint64(1 << i);
+        }
+        revert SetOtherMembers(set, msg.sender);
     }
 
     function _forget(address account) internal override {

@@ -5,13 +5,14 @@ import {Mediators} from "./Mediators.sol";
 
 /// @notice Who can be drawn, and who is.
 abstract contract Panels is Mediators {
-    /// Members of a set that can be drawn for a dispute of these parties now; bit i is member i. A mediator needs `fee` of
-    /// its bond free, so that its missing vote would cost it something; whoever wants to keep honest members out by giving
-    /// them seats elsewhere pays them a fee for each.
+    /// Members of a set that can be drawn for a dispute of these parties now; bit i is member i. Only who joined: anybody
+    /// may list anybody. A mediator needs `fee` of its bond free, so that its missing vote would cost it something;
+    /// whoever wants to keep honest members out by giving them seats elsewhere pays them a fee for each.
     function _electorate(uint64 set, address renter, address provider) internal view returns (uint64 electorate) {
         MediatorSet storage s = _sets[set];
-        (uint256 fee, uint256 count) = (s.fee, s.members.length);
+        (uint256 fee, uint256 count, uint64 joined) = (s.fee, s.members.length, s.joined);
         for (uint256 i; i < count; ++i) {
+            if (joined >> i & 1 == 0) continue;
             address member = s.members[i];
             if (member == renter || member == provider) continue;
             Bond memory b = _bonds[member];

@@ -6,13 +6,14 @@ import {Panels} from "./Panels.sol";
 
 /// @notice The end of a dispute: who has the majority, who is paid, and who pays.
 abstract contract Verdicts is Panels {
-    /// What the job is about, who can be drawn, and where the dispute is; one slot a line.
+    /// What the job is about, who can be drawn, and where the dispute is; one slot a line, the last on two.
     // forgefmt: disable-next-item
     struct Dispute {
         address renter; uint64 mediatorSet;
         address provider; uint32 duration;
         bytes32 resultHash;
-        uint64 electorate; uint40 armedAt; uint40 commitBy; uint40 revealBy; uint8 seats; uint8 committed; uint8 revealed; DisputeStage stage;
+        uint64 electorate; uint40 armedAt; uint40 commitBy; uint40 revealBy;
+            uint8 seats; uint8 committed; uint8 revealed; DisputeStage stage;
     }
 
     /// `word` is what was committed, then what was revealed.
@@ -25,8 +26,8 @@ abstract contract Verdicts is Panels {
     mapping(uint64 id => Dispute) internal _disputes;
     mapping(uint64 id => Seat[]) internal _panels;
 
-    /// Pays and slashes the panel, gives back what is left, and has the job ended. The renter's fees pay the majority also
-    /// when the result is overturned: it then gets the whole pledge, which is at least as much.
+    /// Pays and slashes the panel, gives back what is left, and has the job ended. The renter's fees pay the majority
+    /// also when the result is overturned: it then gets the whole pledge, which is at least as much.
     function _conclude(uint64 id, Dispute storage d) internal {
         d.stage = DisputeStage.Resolved;
         MediatorSet storage set = _sets[d.mediatorSet];

@@ -11,8 +11,8 @@ import {ISublet} from "../interfaces/ISublet.sol";
 import {Tar} from "./Tar.sol";
 
 /// @title A contract that orders jobs and hears back
-/// @notice Three steps: its owner asks; `Sublet` calls back with the hash of the result; anybody who has the result hands it
-/// in, and what the job printed is in the log. Nobody is trusted: an archive with another hash is refused.
+/// @notice Three steps: its owner asks; `Sublet` calls back with the hash of the result; anybody who has the result
+/// hands it in, and what the job printed is in the log. Nobody is trusted: an archive with another hash is refused.
 contract OnChainCowsay is IJobReceiver {
     using SafeERC20 for IERC20;
 
@@ -56,8 +56,8 @@ contract OnChainCowsay is IJobReceiver {
         sublet.deposit(amount);
     }
 
-    /// @notice Orders a job. Renter, nonce and workload hash of `order` are filled in here; its peer key is that of whoever
-    /// will fetch the result. `workload` is the job's canonical JSON.
+    /// @notice Orders a job. Renter, nonce and workload hash of `order` are filled in here; its peer key is that of
+    /// whoever will fetch the result. `workload` is the job's canonical JSON.
     function ask(Order memory order, bytes calldata workload) external onlyOwner returns (bytes32 orderHash) {
         if (order.kind != Kind.Job) revert NotAJob();
         (order.renter, order.nonce, order.workload) = (address(this), asked++, keccak256(workload));

@@ -2,8 +2,9 @@
 pragma solidity 0.8.37;
 
 /// @title Bonds: money that stands for somebody's conduct
-/// @notice Posted from the free balance in `Sublet`, given back to it `UNBONDING` after retirement. The bonds of a branch,
-/// and the fees it holds, are at any time exactly its free balance in `Sublet` (or less, if somebody gave it a present).
+/// @notice Posted from the free balance in `Sublet`, given back to it `UNBONDING` after retirement. The bonds of a
+/// branch, and the fees it holds, are at any time exactly its free balance in `Sublet` (or less, if somebody gave it a
+/// present).
 interface IBonds {
     /// @notice `account` added `amount`; `bond` is what it now has in total. An earlier retirement is over.
     event BondPosted(address indexed account, uint128 amount, uint128 bond);

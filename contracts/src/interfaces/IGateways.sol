@@ -5,8 +5,8 @@ import {GatewayView} from "../Types.sol";
 import {IBonds} from "./IBonds.sol";
 
 /// @title Gateways: relays with a public address, their bonds and beats
-/// @notice A list to choose from, not a promise: what `url` and `region` say is never trusted, links are encrypted end to
-/// end, and how large a bond must be is for whoever chooses to say.
+/// @notice A list to choose from, not a promise: what `url` and `region` say is never trusted, links are encrypted end
+/// to end, and how large a bond must be is for whoever chooses to say.
 interface IGateways is IBonds {
     event GatewayRegistered(address indexed gateway, bytes32 peerKey, string url, string region);
     event GatewayBeat(address indexed gateway);
@@ -15,8 +15,8 @@ interface IGateways is IBonds {
     /// @notice `what` is "url" or "region".
     error GatewayBadLength(bytes32 what, uint256 length, uint256 max);
 
-    /// @notice Registers the caller, or replaces its key, url and region and adds `bond` (which may then be zero); ends a
-    /// retirement. Also a beat. Neither text is empty.
+    /// @notice Registers the caller, or replaces its key, url and region and adds `bond` (which may then be zero); ends
+    /// a retirement. Also a beat. Neither text is empty.
     function registerGateway(bytes32 peerKey, string calldata url, string calldata region, uint128 bond) external;
     /// @notice Proof of life.
     function beat() external;
@@ -30,6 +30,8 @@ interface IGateways is IBonds {
     function gatewaysFrom(uint256 start, uint256 most) external view returns (GatewayView[] memory);
     /// @notice Silence after which a gateway counts as offline.
     function STALE_AFTER() external view returns (uint40);
+    /// @notice Most bytes of a gateway's url.
     function MAX_URL() external view returns (uint256);
+    /// @notice Most bytes of a gateway's region.
     function MAX_REGION() external view returns (uint256);
 }

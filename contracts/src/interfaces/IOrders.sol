@@ -4,8 +4,9 @@ pragma solidity 0.8.37;
 import {Kind, Order} from "../Types.sol";
 
 /// @title Orders placed on chain
-/// @notice For renters that cannot sign, or want to be called back. A placed order fills as a signed one does, by `open`
-/// with an empty order signature; `cancelOrder` of `Sublet` cancels it. Its money is the renter's free balance at `open`.
+/// @notice For renters that cannot sign, or want to be called back. A placed order fills as a signed one does, by
+/// `open` with an empty order signature; `cancelOrder` of `Sublet` cancels it. Its money is the renter's free balance
+/// at `open`.
 interface IOrders {
     /// @notice `workload` is the document itself, or empty: then the renter hands it over by link.
     event OrderPlaced(address indexed renter, bytes32 indexed orderHash, Order order, bytes workload, bool callback);
@@ -22,8 +23,9 @@ interface IOrders {
     function placeOrder(Order calldata order, bytes calldata workload, bool callback)
         external
         returns (bytes32 orderHash);
-    /// @notice Whether the order was placed, and whether its renter wants to be called back. Filled, cancelled and expired
-    /// orders stay placed; `open` refuses them for what they are.
+    /// @notice Whether the order was placed, and whether its renter wants to be called back. Filled, cancelled and
+    /// expired orders stay placed; `open` refuses them for what they are.
     function placed(bytes32 orderHash) external view returns (bool isPlaced, bool callback);
+    /// @notice Most bytes of a workload that is placed with its order.
     function MAX_WORKLOAD() external view returns (uint256);
 }

@@ -89,8 +89,8 @@ interface ISublet is ITrunk {
     error ProviderIsOffline(address provider);
     error ProviderStale(address provider, uint64 lastBeat);
 
-    /// @notice Registers the caller, or replaces its key. `info` is a JSON object of at most `MAX_INFO` bytes, kept in the
-    /// event only and never trusted. A new provider is offline until `setOnline(true)`.
+    /// @notice Registers the caller, or replaces its key. `info` is a JSON object of at most `MAX_INFO` bytes, kept in
+    /// the event only and never trusted. A new provider is offline until `setOnline(true)`.
     function registerProvider(bytes32 peerKey, string calldata info) external;
     /// @notice Takes or stops taking new agreements; running ones are not touched. Also a beat.
     function setOnline(bool online) external;
@@ -103,6 +103,7 @@ interface ISublet is ITrunk {
     function MAX_GAP() external view returns (uint40);
     /// @notice Silence after which anyone may fault the provider's leases.
     function FAULT_AFTER() external view returns (uint40);
+    /// @notice Most bytes of a provider's info.
     function MAX_INFO() external view returns (uint256);
 
     // Offers and orders
@@ -113,6 +114,8 @@ interface ISublet is ITrunk {
     /// @notice Pair `index` of an `openMany` was refused; `reason` is the error's data.
     event OpenRefused(uint256 index, address indexed renter, address indexed provider, bytes reason);
 
+    /// @notice A batch must bring enough gas for its next row.
+    error BatchGas(uint256 left, uint256 needed);
     error OfferBadSignature(address provider, bytes32 offerHash);
     error OfferExpired(bytes32 offerHash, uint64 validUntil);
     error OfferIsCancelled(bytes32 offerHash);
@@ -143,10 +146,10 @@ interface ISublet is ITrunk {
     error MatchOutOfRange(bytes32 what, uint256 value, uint256 max);
     error AcceptanceBadSignature(address renter, uint64 job);
 
-    /// @notice Opens one agreement. Allowed for the order's solver, or anyone if it names none, and for the renter itself.
-    /// Locks escrow price * duration and the solver fee from the renter, and the pledge from the provider, all or nothing.
-    /// The price is the offer's. Class exact needs the same mediator set in both documents, and a pledge of at least the
-    /// fees of its panel. An empty order signature is good for an order that was placed in `orders()`.
+    /// @notice Opens one agreement. Allowed for the order's solver, or anyone if it names none, and for the renter
+    /// itself. Locks escrow price * duration and the solver fee from the renter, and the pledge from the provider, all
+    /// or nothing. The price is the offer's. Class exact needs the same mediator set in both documents, and a pledge of
+    /// at least the fees of its panel. An empty order signature is good for an order that was placed in `orders()`.
     /// @return id number of the agreement, counted from 1 across leases and jobs.
     function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
         external
@@ -271,8 +274,8 @@ interface ISublet is ITrunk {
         uint64 runBy
     );
     event JobSubmitted(uint64 indexed id, bytes32 resultHash, uint32 usedSeconds, uint128 cost, uint64 challengeUntil);
-    /// @notice Nothing is held any more. Paid as in `LeaseEnded`; `resultHash` is what the provider submitted or the renter
-    /// accepted, zero when there was none. If the court ruled, it is the `caller`, with no reward.
+    /// @notice Nothing is held any more. Paid as in `LeaseEnded`; `resultHash` is what the provider submitted or the
+    /// renter accepted, zero when there was none. If the court ruled, it is the `caller`, with no reward.
     event JobEnded(
         uint64 indexed id,
         JobEnd reason,
@@ -316,7 +319,8 @@ interface ISublet is ITrunk {
     function finalizeJob(uint64 id) external;
     /// @notice Anyone, Open, after `runBy`: all back to the renter, and a tenth of the pledge.
     function expireJob(uint64 id) external;
-    /// @notice Renter, Submitted, in the window, class none: the declared cost is split evenly. Class exact has the court.
+    /// @notice Renter, Submitted, in the window, class none: the declared cost is split evenly. Class exact has the
+    /// court.
     function refuseJob(uint64 id) external;
     /// @notice Gas that a renter's `onJobEnded` gets.
     function CALLBACK_GAS() external view returns (uint256);
