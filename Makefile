@@ -91,6 +91,14 @@ contracts-check: npm ## Formatting, abi freshness and gas of the contracts
 contracts-test: npm ## The contracts' own tests
 	tools/contracts test
 
+.PHONY: invariants
+invariants: npm ## The contracts' invariants for longer than `make test`, from a new seed (RUNS=2000 DEPTH=200)
+	RUNS="$(RUNS)" DEPTH="$(DEPTH)" tools/contracts invariants
+
+.PHONY: mutants
+mutants: npm ## Seed each fault of contracts/mutants.toml and see the tests catch it; renews its table
+	tools/mutants
+
 .PHONY: format
 format: npm ## Format Rust and Solidity
 	$(CARGO) fmt --all

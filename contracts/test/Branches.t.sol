@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Court} from "../src/Court.sol";
-import {JobEnd, JobState, Kind, LeaseEnd, LeaseState, Verdict} from "../src/Types.sol";
+import {JobEnd, JobState, LeaseEnd, LeaseState, Verdict} from "../src/Types.sol";
 import {Record} from "../src/core/Record.sol";
 import {ICourt} from "../src/interfaces/ICourt.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";

@@ -149,7 +149,8 @@ contract DisputesTest is CourtFixture {
         jobIs(id, JobState.Ended, JobEnd.Inconclusive);
     }
 
-    /// Nobody waits for a clock when everybody has done its part; the reveal's clock then starts with the last commitment.
+    /// Nobody waits for a clock when everybody has done its part; the reveal's clock then starts with the last
+    /// commitment.
     function test_all_committed_and_all_revealed_need_no_clock() external {
         uint64 id = drawn();
         address[] memory panel = panelOf(id);

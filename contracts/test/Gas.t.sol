@@ -132,7 +132,8 @@ contract GasTest is GasFixture {
         assembly ("memory-safe") {
             made := create(0, add(code, 0x20), mload(code))
         }
-        gas = gas - gasleft() + 21_000 + calldataGas(code);
+        gas -= gasleft();
+        gas += 21_000 + calldataGas(code);
         yes(made.code.length != 0, "deployed");
         vm.snapshotValue("Sublet", "deployment of everything", gas);
         atMost(gas, TRANSACTION, "deployment");

@@ -11,6 +11,8 @@ contract BranchesGasTest is GasFixture {
         bytes memory register = abi.encodeCall(court.registerMediator, (keccak256("key"), BOND));
         _court("registerMediator", stranger, register);
         _court("createMediatorSet, 5 members", stranger, abi.encodeCall(court.createMediatorSet, (mediators, 3, 9)));
+        _court("joinSet", mediators[4], abi.encodeCall(court.joinSet, (2)));
+        _court("leaveSet", mediators[4], abi.encodeCall(court.leaveSet, (2)));
         _court("retireMediator", stranger, abi.encodeCall(court.retireMediator, ()));
         pass(court.UNBONDING());
         _court("withdrawBond", stranger, abi.encodeCall(court.withdrawBond, ()));

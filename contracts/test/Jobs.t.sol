@@ -170,11 +170,11 @@ contract JobsTest is Fixture {
 
     function test_only_the_right_party() external {
         uint64 id = openJob();
-        _others(provider, id, abi.encodeCall(sublet.rejectJob, (id)));
-        _others(provider, id, abi.encodeCall(sublet.submitJob, (id, RESULT, 1)));
+        refusedToOthers(provider, id, abi.encodeCall(sublet.rejectJob, (id)));
+        refusedToOthers(provider, id, abi.encodeCall(sublet.submitJob, (id, RESULT, 1)));
         id = submittedJob(1);
-        _others(renter, id, abi.encodeCall(sublet.acceptJob, (id)));
-        _others(renter, id, abi.encodeCall(sublet.refuseJob, (id)));
+        refusedToOthers(renter, id, abi.encodeCall(sublet.acceptJob, (id)));
+        refusedToOthers(renter, id, abi.encodeCall(sublet.refuseJob, (id)));
     }
 
     function test_only_the_right_state() external {
@@ -233,28 +233,7 @@ contract JobsTest is Fixture {
     }
 
     function _refused(uint64 id, JobState actual, bytes[] memory calls) private {
-        address[3] memory by = [renter, provider, stranger];
-        bytes memory why = abi.encodeWithSelector(ISublet.JobWrongState.selector, id, actual);
-        for (uint256 i; i < calls.length; ++i) {
-            for (uint256 j; j < 3; ++j) {
-                vm.prank(by[j]);
-                (bool ok, bytes memory answer) = address(sublet).call(calls[i]);
-                yes(!ok, "refused");
-                eq(keccak256(answer), keccak256(why), "for its state");
-            }
-        }
-    }
-
-    function _others(address allowed, uint64 id, bytes memory data) private {
-        address[4] memory by = [renter, provider, stranger, guardian];
-        for (uint256 i; i < 4; ++i) {
-            if (by[i] == allowed) continue;
-            vm.prank(by[i]);
-            (bool ok, bytes memory answer) = address(sublet).call(data);
-            yes(!ok, "refused");
-            bytes memory why = abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, by[i]);
-            eq(keccak256(answer), keccak256(why), "for its caller");
-        }
+        refusedToAll(calls, abi.encodeWithSelector(ISublet.JobWrongState.selector, id, actual));
     }
 
     function _settle(address by, uint64 id, bytes32 result, uint128 cost, bytes memory why) private {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind, LeaseEnd, LeaseState, Offer, Order} from "../src/Types.sol";
+import {Kind, LeaseEnd, LeaseState, Offer} from "../src/Types.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {Fixture} from "./base/Fixture.sol";
 
@@ -281,12 +281,12 @@ contract LeasesTest is Fixture {
 
     function test_only_the_right_party() external {
         uint64 id = openLease();
-        _others(provider, id, abi.encodeCall(sublet.startLease, (id)));
-        _others(provider, id, abi.encodeCall(sublet.rejectLease, (id)));
-        _others(renter, id, abi.encodeCall(sublet.cancelLease, (id)));
+        refusedToOthers(provider, id, abi.encodeCall(sublet.startLease, (id)));
+        refusedToOthers(provider, id, abi.encodeCall(sublet.rejectLease, (id)));
+        refusedToOthers(renter, id, abi.encodeCall(sublet.cancelLease, (id)));
         vm.prank(provider);
         sublet.startLease(id);
-        _others(provider, id, abi.encodeCall(sublet.giveNotice, (id)));
+        refusedToOthers(provider, id, abi.encodeCall(sublet.giveNotice, (id)));
         vm.prank(stranger);
         vm.expectRevert(abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, stranger));
         sublet.closeLease(id);
@@ -360,27 +360,6 @@ contract LeasesTest is Fixture {
     }
 
     function _refused(uint64 id, LeaseState actual, bytes[] memory calls) private {
-        address[3] memory by = [renter, provider, stranger];
-        bytes memory why = abi.encodeWithSelector(ISublet.LeaseWrongState.selector, id, actual);
-        for (uint256 i; i < calls.length; ++i) {
-            for (uint256 j; j < 3; ++j) {
-                vm.prank(by[j]);
-                (bool ok, bytes memory answer) = address(sublet).call(calls[i]);
-                yes(!ok, "refused");
-                eq(keccak256(answer), keccak256(why), "for its state");
-            }
-        }
-    }
-
-    function _others(address allowed, uint64 id, bytes memory data) private {
-        address[4] memory by = [renter, provider, stranger, guardian];
-        for (uint256 i; i < 4; ++i) {
-            if (by[i] == allowed) continue;
-            vm.prank(by[i]);
-            (bool ok, bytes memory answer) = address(sublet).call(data);
-            yes(!ok, "refused");
-            bytes memory why = abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, by[i]);
-            eq(keccak256(answer), keccak256(why), "for its caller");
-        }
+        refusedToAll(calls, abi.encodeWithSelector(ISublet.LeaseWrongState.selector, id, actual));
     }
 }

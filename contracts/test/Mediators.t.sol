@@ -128,6 +128,39 @@ contract MediatorsTest is CourtFixture {
         eq(court.mediatorSet(3).members.length, 0, "no such set");
     }
 
+    function test_join_and_leave() external {
+        vm.startPrank(mediators[2]);
+        for (uint256 i; i < 2; ++i) {
+            vm.expectEmit(address(court));
+            emit ICourt.MediatorLeft(set, mediators[2]);
+            court.leaveSet(set);
+            eq(court.mediatorSet(set).joined, 27, "all but the third");
+        }
+        for (uint256 i; i < 2; ++i) {
+            vm.expectEmit(address(court));
+            emit ICourt.MediatorJoined(set, mediators[2]);
+            court.joinSet(set);
+            eq(court.mediatorSet(set).joined, 31, "all");
+        }
+        vm.stopPrank();
+        // Serving is agreed to by members only; for a set that does not exist, by nobody.
+        uint64[3] memory sets = [set, 0, set + 1];
+        for (uint256 i; i < 3; ++i) {
+            address caller = i == 0 ? stranger : mediators[2];
+            vm.startPrank(caller);
+            vm.expectRevert(abi.encodeWithSelector(ICourt.SetOtherMembers.selector, sets[i], caller));
+            court.joinSet(sets[i]);
+            vm.expectRevert(abi.encodeWithSelector(ICourt.SetOtherMembers.selector, sets[i], caller));
+            court.leaveSet(sets[i]);
+            vm.stopPrank();
+        }
+        address[] memory many = ascending("many", 64);
+        uint64 large = court.createMediatorSet(many, 3, 1);
+        vm.prank(many[63]);
+        court.joinSet(large);
+        eq(court.mediatorSet(large).joined, 1 << 63, "the last member");
+    }
+
     function test_set_refusals() external {
         address[] memory members = ascending("m", 5);
         uint8[4] memory sizes = [0, 2, 4, 7];

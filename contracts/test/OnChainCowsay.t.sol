@@ -105,7 +105,8 @@ contract OnChainCowsayTest is Fixture {
         sublet.open(offer, a, o, "");
     }
 
-    /// Whatever was printed comes out as it was, across blocks; and an archive without it, or cut off, has nothing to say.
+    /// Whatever was printed comes out as it was, across blocks; and an archive without it, or cut off, has nothing to
+    /// say.
     function testFuzz_tar(bytes memory printed, uint8 code) external {
         bytes memory archive = _archive(vm.toString(code), string(printed));
         eq(keccak256(this.entry(archive, "stdout")), keccak256(printed), "stdout");

@@ -284,6 +284,21 @@ contract OpeningTest is Fixture {
         moved(-int256(uint256(2 * (ESCROW + FEE))), -int256(uint256(2 * PLEDGE)), 0, 0);
     }
 
+    /// Rows that fail for want of gas would fail in silence, so the batch fails instead.
+    function test_batch_brings_gas_for_every_row() external {
+        Pair[] memory pairs = new Pair[](2);
+        Offer memory offer = offerOf(Kind.Job);
+        (pairs[0], pairs[1]) = (pair(offer, orderOf(Kind.Job)), pair(offer, orderOf(Kind.Job)));
+        vm.prank(solver);
+        try sublet.openMany{gas: 800_000}(pairs) {
+            yes(false, "attack worked: rows may go hungry");
+        } catch (bytes memory reason) {
+            eq(bytes32(bytes4(reason)), bytes32(ISublet.BatchGas.selector), "says what is missing");
+        }
+        vm.prank(solver);
+        eq(sublet.openMany{gas: 1_200_000}(pairs)[1], 2, "enough for both");
+    }
+
     /// A batch acts for its caller only: an order for another solver is refused within one as outside.
     function test_batch_does_not_lend_an_identity() external {
         Pair[] memory pairs = new Pair[](1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {JobEnd, JobState, Kind, LeaseEnd, LeaseState, Offer, Order, Pair} from "../src/Types.sol";
+import {Kind, LeaseEnd, LeaseState, Offer, Order, Pair} from "../src/Types.sol";
 import {IOrders} from "../src/interfaces/IOrders.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {Fixture} from "./base/Fixture.sol";

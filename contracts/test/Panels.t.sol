@@ -25,7 +25,7 @@ contract PanelsTest is CourtFixture {
         address late = ascending("late", 1)[0];
         fund(late);
         address[] memory members = _with(late);
-        uint64 six = court.createMediatorSet(members, 5, VOTE);
+        uint64 six = newSet(members, 5, VOTE);
         uint64 id = _exactOf(six);
         vm.prank(renter);
         court.dispute(id);
@@ -36,6 +36,8 @@ contract PanelsTest is CourtFixture {
         court.retireMediator();
         vm.prank(mediators[1]);
         court.registerMediator(keccak256("other key"), 5 * BOND);
+        vm.prank(mediators[2]);
+        court.leaveSet(six);
         mine(3);
         court.draw(id);
         address[] memory panel = panelOf(id);
@@ -97,11 +99,35 @@ contract PanelsTest is CourtFixture {
         courtHolds(0);
     }
 
+    /// Joining counts from the next dispute on, leaving likewise, member by member.
+    function test_who_joined_can_be_drawn() external {
+        uint64 some = court.createMediatorSet(mediators, 3, VOTE);
+        _electorateIs(some, 0);
+        vm.prank(mediators[1]);
+        court.joinSet(some);
+        vm.prank(mediators[4]);
+        court.joinSet(some);
+        eq(court.mediatorSet(some).joined, 18, "members 1 and 4");
+        _electorateIs(some, 2);
+        vm.prank(mediators[1]);
+        court.leaveSet(some);
+        _electorateIs(some, 1);
+        eq(court.mediatorSet(set).joined, 31, "another set's are its own");
+    }
+
+    function _electorateIs(uint64 set_, uint256 count) private {
+        uint64 id = _exactOf(set_);
+        vm.prank(renter);
+        court.dispute(id);
+        eq(court.disputeOf(id).electorate, count, "members that joined");
+        drawNow(id);
+    }
+
     /// A party that is a mediator itself hears no job of its own.
     function test_no_party_is_drawn() external {
         address[] memory members = _with(renter);
         members = _insert(members, provider);
-        uint64 seven = court.createMediatorSet(members, 5, VOTE);
+        uint64 seven = newSet(members, 5, VOTE);
         vm.prank(renter);
         court.registerMediator(keccak256("r"), BOND);
         vm.prank(provider);
@@ -129,7 +155,7 @@ contract PanelsTest is CourtFixture {
     /// Only bonds that could still lose a vote: what is at stake elsewhere does not count, to the unit.
     function test_only_free_bonds_can_be_drawn() external {
         address[] memory members = ascending("poor", 3);
-        uint64 poor = court.createMediatorSet(members, 3, VOTE);
+        uint64 poor = newSet(members, 3, VOTE);
         register(members[0], 2 * VOTE);
         register(members[1], 2 * VOTE - 1);
         register(members[2], VOTE - 1);
@@ -188,7 +214,7 @@ contract PanelsTest is CourtFixture {
         for (uint256 i; i < 64; ++i) {
             register(members[i], 3);
         }
-        uint64 id = _exactOf(court.createMediatorSet(members, 15, 3));
+        uint64 id = _exactOf(newSet(members, 15, 3));
         vm.prank(renter);
         court.dispute(id);
         eq(court.disputeOf(id).electorate, 64, "all of them");

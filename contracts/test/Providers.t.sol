@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind, ProviderView} from "../src/Types.sol";
+import {ProviderView} from "../src/Types.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {Fixture} from "./base/Fixture.sol";
 

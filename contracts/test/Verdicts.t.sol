@@ -157,10 +157,11 @@ contract VerdictsTest is CourtFixture {
         }
     }
 
-    /// Electorates fixed at the same time may seat a mediator on more panels than its bond pays for: it loses what it has.
+    /// Electorates fixed at the same time may seat a mediator on more panels than its bond pays for: it loses what it
+    /// has.
     function test_a_bond_pays_what_it_can() external {
         address[] memory members = ascending("lone", 3);
-        uint64 lone = court.createMediatorSet(members, 3, VOTE);
+        uint64 lone = newSet(members, 3, VOTE);
         for (uint256 i; i < 3; ++i) {
             register(members[i], VOTE + VOTE / 2);
         }
@@ -195,7 +196,8 @@ contract VerdictsTest is CourtFixture {
         eq(court.mediatorOf(members[0]).bond, VOTE, "a new bond");
     }
 
-    /// A token that pays some accounts no more, here none at all, blocks no verdict: nothing is paid out, only credited.
+    /// A token that pays some accounts no more, here none at all, blocks no verdict: nothing is paid out, only
+    /// credited.
     function test_a_token_that_blocks_accounts_blocks_no_verdict() external {
         vm.mockCallRevert(address(token), abi.encodeWithSelector(token.transfer.selector), "blocked");
         vm.mockCallRevert(address(token), abi.encodeWithSelector(token.transferFrom.selector), "blocked");
@@ -216,7 +218,7 @@ contract VerdictsTest is CourtFixture {
         c.pledge = uint256(c.price) * DURATION / 2;
         c.fee = uint96(bound(fee, 1, c.pledge / c.panelSize));
         c.cost = uint256(c.price) * (used < DURATION ? used : DURATION);
-        uint64 five = court.createMediatorSet(mediators, c.panelSize, c.fee);
+        uint64 five = newSet(mediators, c.panelSize, c.fee);
         for (uint256 i; i < 5; ++i) {
             _post(mediators[i], c.fee);
         }

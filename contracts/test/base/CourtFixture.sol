@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {DisputeStage, DisputeView, SeatView} from "../../src/Types.sol";
+import {DisputeStage, SeatView} from "../../src/Types.sol";
 import {Fixture} from "./Fixture.sol";
 
 /// @notice A market whose five mediators are registered, and short ways to every stage of a dispute.
@@ -19,6 +19,7 @@ abstract contract CourtFixture is Fixture {
         for (uint256 i; i < mediators.length; ++i) {
             register(mediators[i], BOND);
         }
+        join(set, mediators);
         mark();
     }
 
@@ -34,6 +35,19 @@ abstract contract CourtFixture is Fixture {
         fund(mediator);
         vm.prank(mediator);
         court.registerMediator(keccak256(abi.encode(mediator)), bond);
+    }
+
+    /// A set whose members all agree to serve.
+    function newSet(address[] memory members, uint8 panelSize, uint96 fee) internal returns (uint64 set_) {
+        set_ = court.createMediatorSet(members, panelSize, fee);
+        join(set_, members);
+    }
+
+    function join(uint64 set_, address[] memory members) internal {
+        for (uint256 i; i < members.length; ++i) {
+            vm.prank(members[i]);
+            court.joinSet(set_);
+        }
     }
 
     function disputed() internal returns (uint64 id) {

@@ -8,6 +8,7 @@ import {Orders} from "../../src/Orders.sol";
 import {Sublet} from "../../src/Sublet.sol";
 import {SubletToken} from "../../src/SubletToken.sol";
 import {Class, JobEnd, JobState, Kind, LeaseEnd, LeaseState, Offer, Order, Pair, Resources} from "../../src/Types.sol";
+import {ISublet} from "../../src/interfaces/ISublet.sol";
 import {Assertions} from "./Assertions.sol";
 
 /// @notice A market with one provider online and everybody funded, and documents that match.
@@ -258,6 +259,32 @@ abstract contract Fixture is Assertions {
         eq(uint256(lens.job(id).reason), uint256(reason), "job reason");
         if (state == JobState.Ended) {
             eq(lens.job(id).escrow + lens.job(id).pledge + lens.job(id).solverFee, 0, "held by job");
+        }
+    }
+
+    /// Whoever calls, each of these is refused because of `why`.
+    function refusedToAll(bytes[] memory calls, bytes memory why) internal {
+        address[3] memory by = [renter, provider, stranger];
+        for (uint256 i; i < calls.length; ++i) {
+            for (uint256 j; j < 3; ++j) {
+                vm.prank(by[j]);
+                (bool ok, bytes memory answer) = address(sublet).call(calls[i]);
+                yes(!ok, "refused");
+                eq(keccak256(answer), keccak256(why), "for its state");
+            }
+        }
+    }
+
+    /// Nobody but `allowed` may do this to agreement `id`.
+    function refusedToOthers(address allowed, uint64 id, bytes memory data) internal {
+        address[4] memory by = [renter, provider, stranger, guardian];
+        for (uint256 i; i < 4; ++i) {
+            if (by[i] == allowed) continue;
+            vm.prank(by[i]);
+            (bool ok, bytes memory answer) = address(sublet).call(data);
+            yes(!ok, "refused");
+            bytes memory why = abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, by[i]);
+            eq(keccak256(answer), keccak256(why), "for its caller");
         }
     }
 }

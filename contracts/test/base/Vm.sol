@@ -26,22 +26,24 @@ interface Vm {
     function setBlockhash(uint256 number, bytes32 hash) external;
     function chainId(uint256 id) external;
     function prank(address sender) external;
+    function prank(address sender, address origin) external;
     function startPrank(address sender) external;
     function stopPrank() external;
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
     function expectEmit() external;
     function expectEmit(address emitter) external;
-    function expectCall(address callee, uint256 value, uint64 gas, bytes calldata data) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function lastCallGas() external view returns (Gas memory);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function assume(bool condition) external pure;
+    function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function cool(address account) external;
     function mockCallRevert(address callee, bytes calldata data, bytes calldata answer) external;
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool);
     function getCode(string calldata artifact) external view returns (bytes memory);
     function toString(uint256 value) external pure returns (string memory);
+    function toString(int256 value) external pure returns (string memory);
 }

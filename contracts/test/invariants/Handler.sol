@@ -1,271 +1,269 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Lens} from "../../src/Lens.sol";
-import {Sublet} from "../../src/Sublet.sol";
-import {SubletToken} from "../../src/SubletToken.sol";
-import {Class, JobState, JobView, Kind, LeaseState, LeaseView, Offer, Order, Resources} from "../../src/Types.sol";
-import {Assertions} from "../base/Assertions.sol";
-import {Vm} from "../base/Vm.sol";
-import {Ledger} from "./Ledger.sol";
+import {DisputeView, Kind} from "../../src/Types.sol";
+import {Buyer} from "../mocks/Buyer.sol";
+import {Exits} from "./Exits.sol";
+import {World} from "./World.sol";
 
-/// @notice Random but plausible acts of four accounts, each of which is renter, provider, solver and stranger in turn.
-/// After each act the ledger is rebuilt from the logs alone, and what may not have happened is looked for.
-contract Handler is Assertions {
-    Sublet public immutable sublet;
-    Lens public immutable lens;
-    SubletToken public immutable token;
-    Ledger public immutable ledger;
-    address public immutable guardian;
+/// @notice What the fuzzer calls: one function a kind of act, each of which makes one random call, or a few.
+contract Handler is Exits {
+    uint256 private constant FUNDS = 1e15;
 
-    uint256 private constant ACTORS = 4;
-    uint256 private constant KEY = 0x1000;
-    uint128 private constant FUNDS = 1e15;
+    error Tried(bool broke, string what, bool first, bool second, bytes32 state);
 
-    uint256 public acts;
-    mapping(bytes4 call => uint256) public done;
-    /// First breach of a rule that is checked at the act, if any.
-    string public breach;
-
-    /// Provider of the lease that is acted on: a top-up locks more of its pledge.
-    address private _pledging;
-    Offer[] private _offers;
-    uint256 private _nonce;
-    mapping(uint64 id => uint256 offer) private _offerOf;
-    mapping(uint64 id => bytes32) private _endedAs;
-
-    constructor(Sublet sublet_, SubletToken token_, address guardian_) {
-        (sublet, token, guardian) = (sublet_, token_, guardian_);
-        lens = Lens(sublet.lens());
-        ledger = new Ledger(sublet_);
-        vm.recordLogs();
+    /// `extreme` is for sums and times at their ends; everything else is as in any world.
+    constructor(bool extreme_) World(extreme_) {
+        Dice memory dice = Dice(uint256(keccak256("setup")));
         for (uint256 i; i < ACTORS; ++i) {
-            address who = actor(i);
-            token.mint(who, FUNDS);
-            vm.startPrank(who);
-            token.approve(address(sublet), type(uint256).max);
-            sublet.deposit(FUNDS);
-            sublet.registerProvider(keccak256(abi.encode(i)), "{}");
-            sublet.setOnline(true);
-            vm.stopPrank();
-            _offers.push(_newOffer(i, uint256(keccak256(abi.encode(i)))));
+            vm.prank(_who[i]);
+            coin.approve(address(sublet), type(uint256).max);
+            Call memory c;
+            (c.act, c.by, c.to, c.word) = (Act.Deposit, _who[i], address(sublet), bytes32(uint256(uint160(_who[i]))));
+            c.value = extreme ? type(uint128).max : FUNDS;
+            coin.mint(c.by, c.value);
+            c.data = abi.encodeCall(sublet.deposit, (uint128(c.value)));
+            _do(c);
         }
-        ledger.read(vm.getRecordedLogs());
-    }
-
-    function actor(uint256 seed) public pure returns (address) {
-        return vm.addr(KEY + seed % ACTORS);
-    }
-
-    function actors() external pure returns (address[] memory all) {
-        all = new address[](ACTORS);
-        for (uint256 i; i < ACTORS; ++i) {
-            all[i] = actor(i);
+        for (uint256 i; i < 5; ++i) {
+            _do(_bondOf(_who[MEDIATORS + i], 50_000 * (i + 1)));
         }
-    }
-
-    function offers() external view returns (Offer[] memory) {
-        return _offers;
+        for (uint256 i; i < 4; ++i) {
+            _do(_setOf(i));
+            address[] memory members = _sets[_setCount].members;
+            for (uint256 j; j < members.length; ++j) {
+                _do(_joinOf(members[j], _setCount));
+            }
+        }
+        for (uint256 i; i < 3; ++i) {
+            _enter(_who[PROVIDERS + i]);
+        }
+        for (uint256 i; i < 8; ++i) {
+            _addOffer(dice);
+        }
     }
 
     // Acts
 
-    function deposit(uint256 who, uint128 amount) external {
-        amount = uint128(bound(amount, 1, 1e15));
-        token.mint(actor(who), amount);
-        _act(actor(who), abi.encodeCall(sublet.deposit, (amount)));
+    function account(uint256 seed) external {
+        Dice memory dice = Dice(seed);
+        _block(dice);
+        _do(_accountCall(dice));
     }
 
-    function withdraw(uint256 who, uint256 to, uint128 amount) external {
-        uint256 free = sublet.freeOf(actor(who));
-        if (free == 0) return;
-        _act(actor(who), abi.encodeCall(sublet.withdrawTo, (actor(to), uint128(bound(amount, 1, free)))));
+    function provider(uint256 seed) external {
+        Dice memory dice = Dice(seed);
+        if (_once(dice, 3)) _addOffer(dice);
+        _do(_providerCall(dice));
     }
 
-    function offer(uint256 who, uint256 seed) external {
-        if (_offers.length < 24) _offers.push(_newOffer(who % ACTORS, seed));
+    function guardian(uint256 seed) external {
+        _do(_guardianCall(Dice(seed)));
     }
 
-    function open(uint256 who, uint256 renter, uint256 which, uint256 seed) external {
-        uint256 index = which % _offers.length;
-        Offer memory o = _offers[index];
-        uint256 key = _keyOf(o.provider);
-        Order memory w = _newOrder(renter % ACTORS, o, seed);
-        bytes memory a = _sign(key, sublet.hashOffer(o));
-        bytes memory b = _sign(KEY + renter % ACTORS, sublet.hashOrder(w));
-        vm.prank(o.provider);
-        sublet.beat();
-        uint64 count = sublet.agreementCount();
-        if (_act(actor(who), abi.encodeCall(sublet.open, (o, a, w, b)))) {
-            _offerOf[count + 1] = index;
-            _note(sublet.agreementCount() == count + 1, "I11: one open, one agreement");
-            _note(!_try(actor(who), abi.encodeCall(sublet.open, (o, a, w, b))), "I11: an order filled twice");
+    function open(uint256 seed) external {
+        _do(_openCall(Dice(seed)));
+    }
+
+    function lease(uint256 seed) external {
+        _do(_leaseCall(Dice(seed)));
+    }
+
+    function job(uint256 seed) external {
+        Dice memory dice = Dice(seed);
+        if (_once(dice, 6)) buyer.setMood(Buyer.Mood(_roll(dice, 5)));
+        _do(_jobCall(dice));
+    }
+
+    /// Several steps, or most sequences would end before a verdict.
+    function court_(uint256 seed) external {
+        Dice memory dice = Dice(seed);
+        for (uint256 i; i < 4; ++i) {
+            _do(_courtCall(dice));
+            if (_once(dice, 3)) vm.roll(height() + 1 + _roll(dice, 4));
         }
     }
 
-    function beat(uint256 who) external {
-        _act(actor(who), abi.encodeCall(sublet.beat, ()));
+    function bonds(uint256 seed) external {
+        _do(_bondCall(Dice(seed)));
     }
 
-    function wait(uint256 seconds_) external {
-        vm.warp(clock() + bound(seconds_, 1, seconds_ % 4 == 0 ? 8_000 : 600));
+    /// Any two calls by anybody, in both orders.
+    function pair(uint256 seed) external {
+        Dice memory dice = Dice(seed);
+        uint64 id = _once(dice, 4) ? 0 : _anyId(dice);
+        _bothOrders(_anyCall(dice, id), _anyCall(dice, id));
     }
 
-    function pauseOpen(uint256 seed) external {
-        _act(guardian, abi.encodeCall(sublet.pauseOpen, (seed % 8 == 0)));
-    }
-
-    /// Any lease call by any actor on any agreement.
-    function lease(uint256 who, uint64 id, uint256 call_, uint32 seconds_) external {
-        id = _pick(id, Kind.Lease);
-        _pledging = lens.lease(id).provider;
-        LeaseView memory l = lens.lease(id);
-        bytes[9] memory calls = [
-            abi.encodeCall(sublet.startLease, (id)),
-            abi.encodeCall(sublet.rejectLease, (id)),
-            abi.encodeCall(sublet.cancelLease, (id)),
-            abi.encodeCall(sublet.expireLease, (id)),
-            abi.encodeCall(sublet.settleLease, (id)),
-            abi.encodeCall(sublet.topUpLease, (id, uint32(bound(seconds_, 1, 500)))),
-            abi.encodeCall(sublet.giveNotice, (id)),
-            abi.encodeCall(sublet.closeLease, (id)),
-            abi.encodeCall(sublet.faultLease, (id))
-        ];
-        uint256 which = call_ % 9;
-        if (call_ % 7 != 0 && l.state == LeaseState.Open) which = call_ % 6 < 4 ? call_ % 4 : 0;
-        if (call_ % 7 != 0 && l.state == LeaseState.Active) which = 4 + call_ % 5;
-        _onAgreement(_likely(who, id, l.renter, l.provider), id, calls[which]);
-    }
-
-    /// Any job call by any actor on any agreement.
-    function job(uint256 who, uint64 id, uint256 call_, uint32 used, uint128 cost) external {
-        id = _pick(id, Kind.Job);
-        JobView memory j = lens.job(id);
-        bytes32 result = keccak256(abi.encode(id));
-        cost = uint128(bound(cost, 0, uint256(j.price) * j.duration));
-        uint256 key = j.renter == address(0) ? KEY : _keyOf(j.renter);
-        bytes memory sig = _sign(key, sublet.hashAcceptance(id, result, cost));
-        bytes[7] memory calls = [
-            abi.encodeCall(sublet.submitJob, (id, result, uint32(bound(used, 0, 4_000)))),
-            abi.encodeCall(sublet.rejectJob, (id)),
-            abi.encodeCall(sublet.expireJob, (id)),
-            abi.encodeCall(sublet.settleJob, (id, result, cost, sig)),
-            abi.encodeCall(sublet.acceptJob, (id)),
-            abi.encodeCall(sublet.finalizeJob, (id)),
-            abi.encodeCall(sublet.refuseJob, (id))
-        ];
-        uint256 which = call_ % 7;
-        if (call_ % 11 != 0 && j.state == JobState.Open) which = call_ % 6 < 4 ? call_ % 4 : 0;
-        if (call_ % 11 != 0 && j.state == JobState.Submitted) which = 3 + call_ % 4;
-        _onAgreement(_likely(who, id, j.renter, j.provider), id, calls[which]);
-    }
-
-    // Checks at each act
-
-    function _onAgreement(address by, uint64 id, bytes memory data) private {
-        bytes32 ended = _endedAs[id];
-        bool ok = _act(by, data);
-        _note(!ok || ended == 0, "I5: a call on an ended agreement went through");
-        if (ended != 0) _note(_shape(id) == ended, "I5: an ended agreement changed");
-        else if (_isEnded(id)) _endedAs[id] = _shape(id);
-    }
-
-    function _act(address by, bytes memory data) private returns (bool ok) {
-        uint256[ACTORS] memory before;
-        for (uint256 i; i < ACTORS; ++i) {
-            before[i] = sublet.freeOf(actor(i));
+    /// Some blocks and seconds; half of the time to the last second of some deadline, or the one before or after.
+    function wait(uint256 seed) external {
+        Dice memory dice = Dice(seed);
+        vm.roll(height() + 1 + (_once(dice, 8) ? 250 + _roll(dice, 12) : _roll(dice, 3)));
+        uint256 deadline = _once(dice, 2) ? _deadline(dice) : 0;
+        if (deadline > clock() + 1 && deadline < clock() + 2 * UNBONDING) {
+            vm.warp(deadline - 1 + _roll(dice, 3));
+        } else {
+            vm.warp(
+                clock() + (_once(dice, 16) ? _roll(dice, 2 * UNBONDING) : _roll(dice, _once(dice, 3) ? 6_000 : 400))
+            );
         }
-        vm.recordLogs();
-        ok = _try(by, data);
-        // forge also records the logs of calls that revert; a chain does not have them.
-        Vm.Log[] memory logs = vm.getRecordedLogs();
-        if (ok) ledger.read(logs);
-        ++acts;
-        bytes4 selector = bytes4(data);
-        if (ok) ++done[selector];
-        bool signed = selector == sublet.open.selector;
-        for (uint256 i; i < ACTORS; ++i) {
-            bool less = sublet.freeOf(actor(i)) < before[i];
-            bool pledges = selector == sublet.topUpLease.selector && actor(i) == _pledging;
-            _note(!less || signed || pledges || actor(i) == by, "I13: somebody else lowered a balance");
+        // Or nothing would ever open again after a long wait.
+        for (uint256 i; i < 3 && !broken; ++i) {
+            if (_once(dice, 2)) _do(_beatOf(_who[PROVIDERS + i]));
         }
     }
 
-    function _try(address by, bytes memory data) private returns (bool ok) {
-        vm.prank(by);
-        (ok,) = address(sublet).call(data);
+    // Two calls in one block
+
+    /// Tries both orders on states that are then forgotten. Whatever goes through in both orders must leave the same
+    /// behind: nobody gains by being put first. (Batches always go through; their rows are calls like these.)
+    function _bothOrders(Call memory a, Call memory b) private {
+        if (broken) return;
+        (bool a1, bool b1, bytes32 ab) = _try(a, b);
+        (bool b2, bool a2, bytes32 ba) = _try(b, a);
+        bool batch =
+            a.act == Act.OpenMany || b.act == Act.OpenMany || a.act == Act.SettleJobs || b.act == Act.SettleJobs;
+        if (batch || !(a1 && b1 && a2 && b2)) return;
+        _note(ab == ba, 4, string.concat("depends on its order with act ", vm.toString(uint256(b.act))), a);
     }
 
-    function _note(bool condition, string memory what) private {
-        if (!condition && bytes(breach).length == 0) breach = what;
+    function _try(Call memory a, Call memory b) private returns (bool first, bool second, bytes32 state) {
+        try this.inOrder(a, b) {}
+        catch (bytes memory answer) {
+            if (bytes4(answer) != Tried.selector) {
+                _note(false, 4, "and another call broke the test", a);
+                return (false, false, 0);
+            }
+            bool broke;
+            string memory what;
+            (broke, what, first, second, state) = abi.decode(_tail(answer), (bool, string, bool, bool, bytes32));
+            if (!broke) return (first, second, state);
+            (broken, breaches[4]) = (true, string.concat("I4: in this order, ", what));
+        }
     }
 
-    function _isEnded(uint64 id) private view returns (bool) {
-        return lens.lease(id).state == LeaseState.Ended || lens.job(id).state == JobState.Ended;
+    /// Always reverts, with what came of it. Each call is held against the rules as any other.
+    function inOrder(Call memory a, Call memory b) external {
+        bool first = _do(a);
+        bool second = _do(b);
+        string memory what;
+        for (uint256 i = 1; i <= 14; ++i) {
+            if (bytes(breaches[i]).length != 0) what = breaches[i];
+        }
+        if (!broken && held() != coin.balanceOf(address(sublet))) (broken, what) = (true, "the money does not add up");
+        // The lower number first, whichever call was.
+        (uint64 low, uint64 high) = a.id < b.id ? (a.id, b.id) : (b.id, a.id);
+        bytes32 state = keccak256(abi.encode(_balances(), _shape(low), _shape(high), sublet.agreementCount()));
+        revert Tried(broken, what, first, second, state);
     }
 
+    /// All of an agreement but the number of those who may be drawn, which depends on what they did just before.
     function _shape(uint64 id) private view returns (bytes32) {
-        return keccak256(abi.encode(lens.lease(id), lens.job(id)));
+        DisputeView memory d = court.disputeOf(id);
+        d.electorate = 0;
+        return keccak256(abi.encode(lens.lease(id), lens.job(id), d));
     }
 
-    // Documents
-
-    function _newOffer(uint256 who, uint256 seed) private view returns (Offer memory o) {
-        o.provider = actor(who);
-        o.kind = Kind(seed % 2);
-        o.price = uint128(bound(seed >> 8, 1, 1e9));
-        o.pledgeBps = uint32(bound(seed >> 16, 1, 25_000));
-        o.capacity = uint32(bound(seed >> 24, 1, 3));
-        o.maxDuration = 4_000;
-        o.startWithin = uint32(bound(seed >> 32, 0, 2_000));
-        o.notice = uint32(bound(seed >> 40, 0, 2_000));
-        o.minCharge = uint32(bound(seed >> 48, 0, 2_000));
-        o.maxChallengeWindow = 3_000;
-        // Different for every offer, so that none is counted twice.
-        o.validUntil = type(uint64).max - uint64(_offers.length);
-    }
-
-    function _newOrder(uint256 who, Offer memory o, uint256 seed) private returns (Order memory w) {
-        w.renter = actor(who);
-        w.kind = o.kind;
-        w.maxPrice = o.price;
-        w.duration = uint32(bound(seed >> 8, 1, 4_000));
-        w.class = o.kind == Kind.Job ? Class(seed % 2) : Class.None;
-        w.challengeWindow = uint32(bound(seed >> 16, 0, 3_000));
-        w.solverFee = uint128(bound(seed >> 24, 0, 1e9));
-        w.validUntil = type(uint64).max;
-        w.nonce = _nonce++;
-    }
-
-    /// Half of the time the renter, a quarter the provider, else anybody: so that most calls get past their first check.
-    function _likely(uint256 who, uint64 id, address renter, address provider) private pure returns (address) {
-        uint256 dice = uint256(keccak256(abi.encode(who, id))) % 4;
-        if (renter == address(0) || dice == 3) return actor(who);
-        return dice == 0 ? renter : provider;
-    }
-
-    /// Seven times of eight a running agreement of the kind, if there is one; else any.
-    function _pick(uint64 seed, Kind kind) private view returns (uint64 id) {
-        uint64 count = sublet.agreementCount();
-        if (count == 0) return 1;
-        id = 1 + seed % count;
-        if (seed % 8 == 0) return id;
-        for (uint64 i; i < count; ++i) {
-            uint64 next = 1 + (id + i) % count;
-            uint256 state = kind == Kind.Lease ? uint256(lens.lease(next).state) : uint256(lens.job(next).state);
-            if (state != 0 && !_isEnded(next)) return next;
+    /// Everything the contract owes.
+    function held() public view returns (uint256 sum) {
+        uint256[ACCOUNTS] memory all = _balances();
+        for (uint256 i; i < ACCOUNTS; ++i) {
+            sum += all[i];
+        }
+        for (uint64 id = 1; id <= _count; ++id) {
+            sum += heldBy(id);
         }
     }
 
-    function _keyOf(address who) private pure returns (uint256) {
-        for (uint256 i; i < ACTORS; ++i) {
-            if (actor(i) == who) return KEY + i;
-        }
-        revert("not an actor");
+    function heldBy(uint64 id) public view returns (uint256) {
+        (uint256 l, uint256 p, uint256 f) = (lens.lease(id).escrow, lens.lease(id).pledge, lens.lease(id).solverFee);
+        if (l + p + f != 0) return l + p + f;
+        return uint256(lens.job(id).escrow) + lens.job(id).pledge + lens.job(id).solverFee;
     }
 
-    function _sign(uint256 key, bytes32 digest) private pure returns (bytes memory) {
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
-        return abi.encodePacked(r, s, v);
+    // Choices
+
+    function _anyCall(Dice memory dice, uint64 id) private returns (Call memory c) {
+        uint256 kind = _roll(dice, 12);
+        if (id != 0 && kind < 9) return _callOn(dice, id);
+        if (kind < 3) return _openCall(dice);
+        if (kind < 5) return _accountCall(dice);
+        if (kind < 7) return _providerCall(dice);
+        if (kind < 9) return _bondCall(dice);
+        if (kind == 9) return _guardianCall(dice);
+        return kind == 10 ? _leaseCall(dice) : _courtCall(dice);
+    }
+
+    /// A call of the right kind, on this agreement.
+    function _callOn(Dice memory dice, uint64 id) private view returns (Call memory c) {
+        for (uint256 i; i < 12; ++i) {
+            Stage stage = _agreements[id].stage;
+            if (_agreements[id].kind == Kind.Lease) {
+                c = _leaseCall(dice);
+            } else {
+                c = stage == Stage.Disputed || (stage == Stage.Submitted && i % 3 == 0)
+                    ? _courtCall(dice)
+                    : _jobCall(dice);
+            }
+            if (c.id == id) return c;
+        }
+    }
+
+    /// Some deadline of some agreement, or of a bond.
+    function _deadline(Dice memory dice) private view returns (uint256) {
+        uint64 id = _pick(dice, Kind(_roll(dice, 2)));
+        Agreement storage g = _agreements[id];
+        uint256 startBy = g.openedAt + g.startWithin;
+        if (_once(dice, 16)) return _mediators[_who[MEDIATORS + _roll(dice, 5)]].retiredAt + UNBONDING;
+        if (g.stage == Stage.Open) return g.kind == Kind.Lease ? startBy : startBy + _roll(dice, 2) * g.duration;
+        if (g.stage == Stage.Submitted) return g.submittedAt + g.window;
+        if (g.stage == Stage.Disputed) return _once(dice, 2) ? _disputes[id].commitBy : _disputes[id].revealBy;
+        if (g.stage != Stage.Active) return 0;
+        uint256 kind = _roll(dice, 3);
+        if (kind == 0) return _providers[g.provider].lastBeat + FAULT_AFTER;
+        if (kind == 1) return g.noticeAt + g.notice;
+        return clock() + g.duration - g.paidSeconds;
+    }
+
+    /// In an extreme world the token now and then refuses somebody, or no longer does.
+    function _block(Dice memory dice) private {
+        if (!extreme || !_once(dice, 4)) return;
+        address who = _anybody(dice);
+        coin.setBlocked(who, !coin.blocked(who));
+    }
+
+    // Setting up
+
+    function _bondOf(address who, uint256 bond) private view returns (Call memory c) {
+        (c.act, c.by, c.to, c.value, c.word) = (Act.RegisterMediator, who, address(court), bond, keccak256("key"));
+        c.data = abi.encodeCall(court.registerMediator, (c.word, uint128(bond)));
+    }
+
+    /// Three of three; three of five; one of one; three of five of which two may be parties.
+    function _setOf(uint256 kind) private view returns (Call memory c) {
+        address[] memory members = new address[](kind == 0 ? 3 : kind == 2 ? 1 : 5);
+        for (uint256 i; i < members.length; ++i) {
+            members[i] = _who[kind == 3 && i < 2 ? i * PROVIDERS : MEDIATORS + i];
+        }
+        _sort(members);
+        uint256 size = kind == 2 ? 1 : 3;
+        uint256 fee = 1_001 * (kind + 1);
+        (c.act, c.by, c.to, c.value) = (Act.CreateMediatorSet, _who[STRANGER], address(court), fee);
+        (c.word, c.more) = (bytes32(size), abi.encode(members));
+        c.data = abi.encodeCall(court.createMediatorSet, (members, uint8(size), uint96(fee)));
+    }
+
+    function _joinOf(address who, uint64 set) private view returns (Call memory c) {
+        (c.act, c.by, c.to, c.value) = (Act.JoinSet, who, address(court), set);
+        c.data = abi.encodeCall(court.joinSet, (set));
+    }
+
+    function _enter(address who) private {
+        Call memory c;
+        (c.act, c.by, c.to, c.word) = (Act.RegisterProvider, who, address(sublet), keccak256("provider key"));
+        c.data = abi.encodeCall(sublet.registerProvider, (c.word, "{}"));
+        _do(c);
+        (c.act, c.value, c.data) = (Act.SetOnline, 1, abi.encodeCall(sublet.setOnline, (true)));
+        _do(c);
     }
 }

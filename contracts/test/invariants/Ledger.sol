@@ -18,8 +18,6 @@ contract Ledger {
         uint256 pledgeBack;
         uint256 toSolver;
         uint256 ends;
-        uint256 price;
-        uint256 startedAt;
     }
 
     Sublet private immutable _sublet;
@@ -36,9 +34,12 @@ contract Ledger {
         return _accounts[id];
     }
 
+    /// Wraps below zero, as `free` does: a comparison then says what differs, where a panic would not.
     function heldBy(uint64 id) external view returns (uint256) {
         Account storage a = _accounts[id];
-        return a.locked - a.paid - a.refunded - a.slashed - a.pledgeBack - a.toSolver;
+        unchecked {
+            return a.locked - a.paid - a.refunded - a.slashed - a.pledgeBack - a.toSolver;
+        }
     }
 
     function read(Vm.Log[] memory logs) external {
@@ -51,11 +52,11 @@ contract Ledger {
         bytes32 kind = topics[0];
         if (kind == ISublet.Deposited.selector) {
             uint128 amount = abi.decode(data, (uint128));
-            free[_address(topics[1])] += amount;
+            _move(_address(topics[1]), amount, 0);
             deposited += amount;
         } else if (kind == ISublet.Withdrawn.selector) {
             uint128 amount = abi.decode(data, (uint128));
-            free[_address(topics[1])] -= amount;
+            _move(_address(topics[1]), 0, amount);
             withdrawn += amount;
         } else if (kind == ITrunk.Taken.selector || kind == ITrunk.Given.selector) {
             bool taken = kind == ITrunk.Taken.selector;
@@ -63,26 +64,30 @@ contract Ledger {
             free[_address(topics[taken ? 2 : 1])] -= amount;
             free[_address(topics[taken ? 1 : 2])] += amount;
         } else if (kind == ISublet.LeaseOpened.selector) {
-            _opened(topics, data, 4, 6);
+            _opened(topics, data, 6);
         } else if (kind == ISublet.JobOpened.selector) {
-            _opened(topics, data, 5, 7);
+            _opened(topics, data, 7);
         } else if (kind == ISublet.SolverPaid.selector) {
             uint128 amount = abi.decode(data, (uint128));
-            free[_address(topics[2])] += amount;
+            _move(_address(topics[2]), amount, 0);
             _accounts[_id(topics)].toSolver += amount;
-        } else if (kind == ISublet.LeaseStarted.selector) {
-            _accounts[_id(topics)].startedAt = abi.decode(data, (uint64));
+        } else if (kind == ITrunk.Taken.selector || kind == ITrunk.Given.selector) {
+            uint128 amount = abi.decode(data, (uint128));
+            (address branch, address account_) = (_address(topics[1]), _address(topics[2]));
+            bool taken = kind == ITrunk.Taken.selector;
+            _move(taken ? account_ : branch, 0, amount);
+            _move(taken ? branch : account_, amount, 0);
         } else if (kind == ISublet.LeaseSettled.selector) {
             Account storage a = _accounts[_id(topics)];
             (, uint128 paid) = abi.decode(data, (uint32, uint128));
             a.paid += paid;
-            free[a.provider] += paid;
+            _move(a.provider, paid, 0);
         } else if (kind == ISublet.LeaseToppedUp.selector) {
             Account storage a = _accounts[_id(topics)];
             (, uint128 escrow, uint128 pledge) = abi.decode(data, (uint32, uint128, uint128));
             a.locked += escrow + pledge;
-            free[_address(topics[2])] -= escrow;
-            free[a.provider] -= pledge;
+            _move(_address(topics[2]), 0, escrow);
+            _move(a.provider, 0, pledge);
         } else if (kind == ISublet.LeaseEnded.selector) {
             _ended(topics, data, 1);
         } else if (kind == ISublet.JobEnded.selector) {
@@ -90,16 +95,15 @@ contract Ledger {
         }
     }
 
-    /// `price` and `escrow` say at which word of the data these are; pledge and fee follow the escrow.
-    function _opened(bytes32[] memory topics, bytes memory data, uint256 price, uint256 escrow) private {
+    /// `escrow` says at which word of the data it is; pledge and fee follow.
+    function _opened(bytes32[] memory topics, bytes memory data, uint256 escrow) private {
         Account storage a = _accounts[_id(topics)];
         (a.renter, a.provider) = (_address(topics[2]), _address(topics[3]));
-        a.price = _word(data, price);
         uint256 fromRenter = _word(data, escrow) + _word(data, escrow + 2);
         uint256 pledge = _word(data, escrow + 1);
         a.locked = fromRenter + pledge;
-        free[a.renter] -= fromRenter;
-        free[a.provider] -= pledge;
+        _move(a.renter, 0, fromRenter);
+        _move(a.provider, 0, pledge);
     }
 
     /// `first` is the word at which paid, refunded, pledgeBack, slashed, caller and reward begin.
@@ -113,9 +117,15 @@ contract Ledger {
         a.pledgeBack += pledgeBack;
         a.slashed += slashed;
         ++a.ends;
-        free[a.provider] += paid + pledgeBack;
-        free[a.renter] += refunded + slashed - reward;
-        free[_address(bytes32(_word(data, first + 4)))] += reward;
+        _move(a.provider, paid + pledgeBack, 0);
+        _move(a.renter, refunded + slashed, reward);
+        _move(_address(bytes32(_word(data, first + 4))), reward, 0);
+    }
+
+    function _move(address account_, uint256 in_, uint256 out) private {
+        unchecked {
+            free[account_] = free[account_] + in_ - out;
+        }
     }
 
     function _id(bytes32[] memory topics) private pure returns (uint64) {

@@ -63,3 +63,17 @@ contract HookToken is ERC20("Hook", "HOO") {
         require(!ok, "re-entered");
     }
 }
+
+/// @notice Says that every transfer went well, and credits what it likes.
+contract LyingToken is ERC20("Liar", "LIE") {
+    uint256 private _credit;
+
+    function setCredit(uint256 credit) external {
+        _credit = credit;
+    }
+
+    function transferFrom(address, address to, uint256) public override returns (bool) {
+        _mint(to, _credit);
+        return true;
+    }
+}
