@@ -48,11 +48,13 @@ pub struct MediatorRecord {
     pub retired_at: Option<UnixTime>,
 }
 
-/// A set of mediators; never changes.
+/// A set of mediators; who serves may change, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediatorSetRecord {
     /// Ascending.
     pub members: Vec<Address>,
+    /// Those of them that agreed to serve, ascending.
+    pub joined: Vec<Address>,
     /// Seats on a panel; odd.
     pub panel_size: u8,
     /// What a vote earns and a missing vote costs.

@@ -16,11 +16,11 @@ use tokio::try_join;
 
 use crate::agreement::{JobRecord, LeaseRecord, ProviderRecord};
 use crate::bindings::{Court as c, Erc1271, Gateways as g, Lens as l, Orders as o, Sublet as s, SubletToken as t};
-use crate::branch::{Contracts, GatewayRecord, PlacedOrder};
+use crate::branch::{Branch, Contracts, GatewayRecord, PlacedOrder};
 use crate::call::{Call, Target};
 use crate::convert;
 use crate::court::{DisputeRecord, MediatorRecord, MediatorSetRecord};
-use crate::event::{Event, Located};
+use crate::event::{Event, JobOpened, Located};
 use crate::ledger::{Depth, Landed, Ledger, Rules};
 use crate::node::{BlockRef, Head, Node, ReadError, nonsense};
 use crate::refusal::Refusal;
@@ -111,6 +111,15 @@ impl EvmLedger {
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// The contract that keeps these bonds, in its own free balance.
+    #[must_use]
+    pub fn branch(&self, branch: Branch) -> Address {
+        match branch {
+            Branch::Court => self.contracts.court,
+            Branch::Gateways => self.contracts.gateways,
         }
     }
 
@@ -312,6 +321,17 @@ impl Ledger for EvmLedger {
         convert::job(&view).map_err(unknown_code(doing))
     }
 
+    async fn job_opened(&self, id: JobId) -> Result<Option<JobOpened>, ReadError> {
+        let filter = Filter::new()
+            .address(self.contracts.sublet)
+            .event_signature(s::JobOpened::SIGNATURE_HASH)
+            .topic1(B256::from(U256::from(id.0)));
+        match self.newest(filter, "look for a job's opening").await? {
+            Some(Event::JobOpened(opened)) => Ok(Some(*opened)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
     async fn open_count(&self, offer: B256) -> Result<u32, ReadError> {
         self.node
             .view(self.contracts.sublet, &s::openCountCall { offerHash: offer }, "count an offer's agreements")
@@ -393,6 +413,19 @@ impl Ledger for EvmLedger {
             Some(Event::OrderPlaced(placed)) => Ok(Some(*placed)),
             Some(_) | None => Err(nonsense("look for a placed order", "it was placed, but its event is missing")),
         }
+    }
+
+    async fn placed_orders(&self, from: u64, to: u64) -> Result<Vec<PlacedOrder>, ReadError> {
+        let filter = Filter::new().address(self.contracts.orders).event_signature(o::OrderPlaced::SIGNATURE_HASH);
+        let mut found = Vec::new();
+        for log in self.node.all_logs(filter, from, to).await? {
+            let located = Located::from_log(&log, &self.contracts);
+            match located.map_err(|error| nonsense("list placed orders", &error.to_string()))?.event {
+                Event::OrderPlaced(placed) => found.push(*placed),
+                _ => return Err(nonsense("list placed orders", "another event than asked for")),
+            }
+        }
+        Ok(found)
     }
 
     async fn check(&self, call: &Call) -> Result<Result<(), Refusal>, ReadError> {

@@ -9,7 +9,7 @@ use crate::agreement::{JobRecord, LeaseRecord, ProviderRecord};
 use crate::branch::{GatewayRecord, PlacedOrder};
 use crate::call::Call;
 use crate::court::{DisputeRecord, MediatorRecord, MediatorSetRecord};
-use crate::event::{Event, Located};
+use crate::event::{Event, JobOpened, Located};
 use crate::node::{BlockRef, Head, ReadError};
 use crate::refusal::Refusal;
 use crate::submit::{SubmitError, TxKey};
@@ -109,6 +109,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn lease(&self, id: LeaseId) -> Result<Option<LeaseRecord>, ReadError>;
     /// A job; `None` if there is no such job.
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, ReadError>;
+    /// What a job's opening said; `None` if there is no such job. Searches the chain's events, so ask when somebody needs it
+    /// only.
+    async fn job_opened(&self, id: JobId) -> Result<Option<JobOpened>, ReadError>;
     /// Agreements of an offer that are open now, by the offer's digest.
     async fn open_count(&self, offer: B256) -> Result<u32, ReadError>;
     /// Agreements ever opened; the newest has this number.
@@ -142,6 +145,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// An order placed on chain, by its digest; `None` if it never was. It may be filled, cancelled or expired by now.
     /// Searches the chain's events.
     async fn placed_order(&self, order: B256) -> Result<Option<PlacedOrder>, ReadError>;
+    /// Orders placed in the blocks `from` to `to`, both included, in order; whatever became of them since.
+    async fn placed_orders(&self, from: u64, to: u64) -> Result<Vec<PlacedOrder>, ReadError>;
 
     /// Asks whether a call would go through now, without sending it. `Ok(Err(_))` says why not.
     async fn check(&self, call: &Call) -> Result<Result<(), Refusal>, ReadError>;

@@ -286,6 +286,24 @@ impl Node {
         }
     }
 
+    /// Every event that `filter` lets through in the blocks `from` to `to`, in order, asked for in pieces where a node
+    /// limits how much it searches.
+    pub(crate) async fn all_logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
+        let (mut next, mut span, mut found) = (from, to.saturating_sub(from).saturating_add(1), Vec::new());
+        while next <= to {
+            let last = to.min(next.saturating_add(span - 1));
+            match self.filtered(filter.clone(), next, last).await {
+                Ok(logs) => {
+                    found.extend(logs);
+                    next = last.saturating_add(1);
+                }
+                Err(ReadError::Node { .. }) if span > 1 => span = span.div_ceil(2),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     async fn filtered(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
         self.provider.get_logs(&filter.from_block(from).to_block(to)).await.map_err(sort("read events"))
     }

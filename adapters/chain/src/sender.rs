@@ -20,13 +20,16 @@ use alloy::primitives::{Bytes, TxKind};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use sublet_base::{Address, B256, U256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Duration, Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::node::{Estimate, Handed, Node, ReadError};
 use crate::submit::{SenderOptions, SubmitError, TxKey};
 use crate::tx_journal::{Attempt, Outcome, TxId, TxJournal, TxJournalError, TxRecord};
 use crate::wallet::{SignError, Wallet};
+
+/// A node, or one of several behind a name, may know an account's new number this long before it finds the receipt.
+const RECEIPT_LAG: Duration = Duration::from_secs(3);
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -264,18 +267,16 @@ impl Sender {
     /// Looks until the answer is definite or patience runs out.
     async fn settle(&self, mut record: TxRecord, keep: bool) -> Result<TransactionReceipt, SubmitError> {
         let started = Instant::now();
-        let (mut pause, mut pushed, mut used, mut last) = (self.options.poll, Instant::now(), 0, None);
+        let (mut pause, mut pushed, mut used, mut last) = (self.options.poll, Instant::now(), None, None);
         loop {
             match self.look(&record).await {
                 Ok(Seen::Mined(receipt)) => return self.conclude(record, *receipt, keep).await,
                 Ok(Seen::NumberUsed) => {
-                    // A node may know the account's new number before it finds the receipt: ask again to be sure.
-                    used += 1;
-                    if used >= 3 {
+                    if used.get_or_insert_with(Instant::now).elapsed() >= RECEIPT_LAG {
                         return self.replaced(record, keep).await;
                     }
                 }
-                Ok(Seen::Waiting) => used = 0,
+                Ok(Seen::Waiting) => used = None,
                 Err(error) => last = Some(Box::new(error)),
             }
             if started.elapsed() >= self.options.patience {

@@ -150,6 +150,12 @@ impl SignedOffer {
 }
 
 impl SignedOrder {
+    /// An order that its renter placed on chain: an empty signature stands for that.
+    #[must_use]
+    pub fn placed(order: Order) -> Self {
+        Self { order, signature: Signature(Vec::new()) }
+    }
+
     /// Checks that the renter's key signed it in `domain`.
     ///
     /// # Errors

@@ -155,16 +155,6 @@ impl Resources {
             && self.gpus >= wanted.gpus
             && (wanted.traits == Traits::NONE || wanted.traits == self.traits)
     }
-
-    /// How many machines of `each` size fit into this much, side by side. A zero in `each` does not limit.
-    #[must_use]
-    pub fn room_for(&self, each: &Self) -> u32 {
-        let ratio = |have: u32, need: u32| have.checked_div(need).unwrap_or(u32::MAX);
-        ratio(self.vcpus.0, each.vcpus.0)
-            .min(ratio(self.memory.0, each.memory.0))
-            .min(ratio(self.disk.0, each.disk.0))
-            .min(ratio(self.gpus, each.gpus))
-    }
 }
 
 impl fmt::Display for Resources {
@@ -193,13 +183,5 @@ mod tests {
         assert_eq!(Traits::of(&["b", "a", "a"]), Traits::of(&["a", "b"]));
         assert_ne!(Traits::of(&["a"]), Traits::of(&["b"]));
         assert_eq!(Traits::of(&[]), Traits::NONE);
-    }
-
-    #[test]
-    fn room_is_the_scarcest_resource() {
-        let host = Resources { vcpus: Vcpus(8), memory: MiB(4096), disk: GiB(100), ..Resources::default() };
-        let each = Resources { vcpus: Vcpus(1), memory: MiB(1024), disk: GiB(10), ..Resources::default() };
-        assert_eq!(host.room_for(&each), 4);
-        assert_eq!(host.room_for(&Resources { gpus: 1, ..each }), 0);
     }
 }

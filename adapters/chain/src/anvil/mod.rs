@@ -5,6 +5,7 @@
 
 mod binary;
 mod process;
+mod reserve;
 mod state;
 mod supervisor;
 
@@ -117,8 +118,17 @@ pub enum AnvilError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no room for the state.
+    #[error("the disk is full: there is no room for the chain's state in {}; free some space and try again", path.display())]
+    Full {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The state is damaged and so is its copy.
-    #[error("the chain's state {} is damaged and there is no good copy; move it away to start a new chain", path.display())]
+    #[error("the chain's state {} is damaged and there is no good copy", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -11,12 +11,16 @@ use serde::de::IgnoredAny;
 use sublet_daemon::create_private_dir;
 
 use super::AnvilError;
+use super::reserve::Reserve;
 
-/// `chain.json`, `chain.good.json` and `anvil.log` in one folder.
+/// `chain.json`, `chain.good.json`, `chain.reserve` and `anvil.log` in one folder.
 #[derive(Debug)]
 pub(super) struct State {
     folder: PathBuf,
     copied: Option<(SystemTime, u64)>,
+    reserve: Reserve,
+    /// What was complained about last, which is not said again every time.
+    complaint: String,
 }
 
 impl State {
@@ -25,7 +29,8 @@ impl State {
             let source = std::io::Error::other(error);
             AnvilError::State { path: folder.to_owned(), source }
         })?;
-        Ok(Self { folder: folder.to_owned(), copied: None })
+        let reserve = Reserve::new(folder.join("chain.reserve"));
+        Ok(Self { folder: folder.to_owned(), copied: None, reserve, complaint: String::new() })
     }
 
     pub(super) fn file(&self) -> PathBuf {
@@ -53,6 +58,24 @@ impl State {
         std::fs::copy(&copy, &file).map(|_| ()).map_err(|source| AnvilError::State { path: file, source })
     }
 
+    fn length(&self) -> u64 {
+        std::fs::metadata(self.file()).map_or(0, |about| about.len())
+    }
+
+    /// Before a start: sets room aside for the last state.
+    pub(super) fn set_room_aside(&self) -> Result<(), AnvilError> {
+        let path = self.folder.clone();
+        self.reserve.hold(self.length()).map_err(|source| match source.kind() {
+            std::io::ErrorKind::StorageFull => AnvilError::Full { path, source },
+            _ => AnvilError::State { path, source },
+        })
+    }
+
+    /// Before an end: there must be room for the last state.
+    pub(super) fn make_room(&self) {
+        self.reserve.release();
+    }
+
     /// Copies a version that is complete and new. A version caught half-written is left for the next time.
     pub(super) fn keep(&mut self) {
         let Ok(meta) = std::fs::metadata(self.file()) else {
@@ -62,17 +85,30 @@ impl State {
         if stamp.is_none() || stamp == self.copied {
             return;
         }
-        match self.copy_if_whole() {
-            Ok(true) => self.copied = stamp,
+        match self.copy_if_whole().and_then(|whole| self.reserve.hold(self.length()).map(|()| whole)) {
+            Ok(true) => {
+                self.copied = stamp;
+                self.complaint.clear();
+            }
             Ok(false) => {}
-            Err(error) => tracing::warn!(error = %error, "cannot keep a copy of the chain's state"),
+            Err(error) => {
+                let why = error.to_string();
+                if why != self.complaint {
+                    tracing::warn!(error = %error, "cannot keep a copy of the chain's state");
+                    self.complaint = why;
+                }
+            }
         }
     }
 
     /// Checks the copy rather than the file, which may change under our eyes, and never holds it in memory: it can be large.
     fn copy_if_whole(&self) -> std::io::Result<bool> {
         let fresh = self.folder.join("chain.good.json.new");
-        std::fs::copy(self.file(), &fresh)?;
+        if let Err(error) = std::fs::copy(self.file(), &fresh) {
+            // Half a copy only takes up room.
+            let _ = std::fs::remove_file(&fresh);
+            return Err(error);
+        }
         if !is_whole(&fresh) {
             return Ok(false);
         }

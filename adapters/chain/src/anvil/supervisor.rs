@@ -48,6 +48,7 @@ impl Supervisor {
         let state = options.state.as_deref().map(State::open).transpose()?;
         if let Some(state) = &state {
             state.repair()?;
+            state.set_room_aside()?;
         }
         let arguments = arguments(port, options, state.as_ref());
         Ok(Self { binary, arguments, state, status, crashes: Vec::new(), restarts: 0 })
@@ -78,6 +79,7 @@ impl Supervisor {
     fn spawn(&self) -> Result<Child, AnvilError> {
         if let Some(state) = &self.state {
             state.repair()?;
+            state.set_room_aside()?;
         }
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log()?);
@@ -99,6 +101,9 @@ impl Supervisor {
         loop {
             match stop.recv_timeout(TICK) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                    if let Some(state) = &self.state {
+                        state.make_room();
+                    }
                     end(child, GRACE);
                     self.keep();
                     return Ended::Asked;

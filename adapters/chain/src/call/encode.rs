@@ -68,6 +68,8 @@ impl Call {
             Self::RetireMediator => return to(Target::Court, &c::retireMediatorCall {}),
             Self::WithdrawBond(Branch::Court) => return to(Target::Court, &c::withdrawBondCall {}),
             Self::WithdrawBond(Branch::Gateways) => return to(Target::Gateways, &g::withdrawBondCall {}),
+            Self::JoinSet(set) => return to(Target::Court, &c::joinSetCall { set: set.0 }),
+            Self::LeaveSet(set) => return to(Target::Court, &c::leaveSetCall { set: set.0 }),
             Self::CreateMediatorSet { members, panel_size, fee } => {
                 return (Target::Court, encode_set(members, *panel_size, *fee));
             }

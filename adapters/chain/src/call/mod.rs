@@ -3,7 +3,7 @@
 mod encode;
 
 use sublet_base::{Address, Amount, B256, JobId, LeaseId, PeerKey, Seconds, U256};
-use sublet_market::{Order, SignedAcceptance, SignedOffer, SignedOrder};
+use sublet_market::{MediatorSetId, Order, SignedAcceptance, SignedOffer, SignedOrder};
 
 use crate::branch::Branch;
 
@@ -120,6 +120,10 @@ pub enum Call {
         /// What a vote earns and a missing vote costs.
         fee: Amount,
     },
+    /// Member: agrees to serve a set.
+    JoinSet(MediatorSetId),
+    /// Member: is in no later electorate of a set.
+    LeaveSet(MediatorSetId),
     /// Renter: contests the result of a class-exact job.
     Dispute(JobId),
     /// Anyone: draws the panel.

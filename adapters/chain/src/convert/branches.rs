@@ -21,8 +21,11 @@ pub(crate) fn mediator(from: &c::MediatorView) -> Option<MediatorRecord> {
 
 /// `None` if there is no such set.
 pub(crate) fn mediator_set(from: c::MediatorSetView) -> Option<MediatorSetRecord> {
+    let joined = from.members.iter().enumerate().filter(|(place, _)| from.joined >> place & 1 != 0);
+    let joined = joined.map(|(_, member)| *member).collect();
     (from.panelSize != 0).then(|| MediatorSetRecord {
         members: from.members,
+        joined,
         panel_size: from.panelSize,
         fee: units(from.fee.to()),
     })

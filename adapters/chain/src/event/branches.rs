@@ -27,6 +27,8 @@ impl Event {
                 panel_size: e.panelSize,
                 fee: units(e.fee.to()),
             },
+            C::MediatorJoined(e) => Self::MediatorJoined { set: MediatorSetId(e.mediatorSet), mediator: e.mediator },
+            C::MediatorLeft(e) => Self::MediatorLeft { set: MediatorSetId(e.mediatorSet), mediator: e.mediator },
             C::MediatorSlashed(e) => Self::MediatorSlashed {
                 id: JobId(e.id),
                 mediator: e.mediator,

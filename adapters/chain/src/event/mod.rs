@@ -269,6 +269,14 @@ pub enum Event {
         panel_size: u8,
         fee: Amount,
     },
+    MediatorJoined {
+        set: MediatorSetId,
+        mediator: Address,
+    },
+    MediatorLeft {
+        set: MediatorSetId,
+        mediator: Address,
+    },
     MediatorSlashed {
         id: JobId,
         mediator: Address,

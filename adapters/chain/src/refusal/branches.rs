@@ -38,6 +38,7 @@ impl Refusal {
             }
             C::SetZeroFee(_) => Self::SetZeroFee,
             C::CourtWithoutBlockHashes(_) => Self::CourtWithoutBlockHashes,
+            C::SetOtherMembers(e) => Self::SetOtherMembers { set: e.mediatorSet, caller: e.caller },
             C::DisputeWrongStage(e) => match DisputeStage::try_from(e.stage) {
                 Ok(stage) => Self::DisputeWrongStage { id: e.id, stage },
                 Err(_) => Self::unknown(data),

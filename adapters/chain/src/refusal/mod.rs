@@ -124,6 +124,8 @@ pub enum Refusal {
     JobNotDisputable { id: u64, class: Class },
     #[error("the transaction brings too little gas to call the renter of job {id} back: {left} of {needed}")]
     JobCallbackGas { id: u64, left: u64, needed: u64 },
+    #[error("the batch brings too little gas for its next row: {left} of {needed}")]
+    BatchGas { left: u64, needed: u64 },
     #[error("only the contract's own parts may do that, not {caller}")]
     BranchOnly { caller: Address },
     #[error("a bond must not be zero")]
@@ -154,6 +156,8 @@ pub enum Refusal {
     SetZeroFee,
     #[error("this chain remembers no block hashes, so no panel could ever be drawn on it")]
     CourtWithoutBlockHashes,
+    #[error("{caller} is no member of the set {set} of mediators, or there is no such set")]
+    SetOtherMembers { set: u64, caller: Address },
     #[error("the dispute of job {id} is {stage}")]
     DisputeWrongStage { id: u64, stage: DisputeStage },
     #[error("the panel of job {id} is drawn from block {from} on")]

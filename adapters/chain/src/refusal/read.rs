@@ -120,6 +120,7 @@ impl Refusal {
             E::JobCallbackGas(e) => {
                 Self::JobCallbackGas { id: e.id, left: e.left.saturating_to(), needed: e.needed.saturating_to() }
             }
+            E::BatchGas(e) => Self::BatchGas { left: e.left.saturating_to(), needed: e.needed.saturating_to() },
             E::BranchOnly(e) => Self::BranchOnly { caller: e.caller },
             _ => Self::unknown(data),
         }

@@ -1,18 +1,19 @@
-//! The mediators, and the bonds they answer with.
+//! The mediators, the bonds they answer with, and the sets they agreed to serve.
 //!
 //! ```text
 //! (nobody) ──register──▶ serving ──retire──▶ retired ──withdraw, after UNBONDING and with nothing at stake──▶ (nobody)
 //!                           ▲ └ register │ (another key, more bond)
 //!                           └─register───┘
 //! ```
-//! A seat on a panel puts one fee of the bond at stake, which keeps it from being promised twice.
+//! A seat on a panel puts one fee of the bond at stake, which keeps it from being promised twice. Anybody may list anybody in a
+//! set; only who joined it is drawn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sublet_base::{Address, Amount, U256, UnixTime};
 
 use super::{CourtRules, Denied};
-use crate::{MAX_STORED, sums};
+use crate::{MAX_STORED, MediatorSetId, sums};
 
 /// One mediator's bond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Bond {
     }
 }
 
-/// A call of the court about the caller's own bond.
+/// A call of the court about the caller's own bond, or its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BenchCall {
     /// `registerMediator`
@@ -45,6 +46,10 @@ pub enum BenchCall {
     Retire,
     /// `withdrawBond`
     Withdraw,
+    /// `joinSet`; again changes nothing.
+    Join(MediatorSetId),
+    /// `leaveSet`; likewise.
+    Leave(MediatorSetId),
 }
 
 /// Money between a mediator's free balance and its bond.
@@ -56,10 +61,18 @@ pub enum BondEffect {
     Returned(Amount),
 }
 
-/// Everybody with a bond.
+/// A set: whom it lists, which never changes, and who of them serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Roster {
+    members: BTreeSet<Address>,
+    joined: BTreeSet<Address>,
+}
+
+/// Everybody with a bond, and every set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bench {
     bonds: BTreeMap<Address, Bond>,
+    rosters: BTreeMap<MediatorSetId, Roster>,
 }
 
 impl Bench {
@@ -67,6 +80,16 @@ impl Bench {
     #[must_use]
     pub fn bond(&self, mediator: Address) -> Bond {
         self.bonds.get(&mediator).copied().unwrap_or_default()
+    }
+
+    /// A new set that lists these members; none of them serves it yet.
+    pub fn create_set(&mut self, set: MediatorSetId, members: &[Address]) {
+        self.rosters.insert(set, Roster { members: members.iter().copied().collect(), joined: BTreeSet::new() });
+    }
+
+    /// Members that serve a set, ascending.
+    pub fn joined(&self, set: MediatorSetId) -> impl Iterator<Item = Address> {
+        self.rosters.get(&set).into_iter().flat_map(|roster| &roster.joined).copied()
     }
 
     /// All bonds together, in full width.
@@ -122,7 +145,20 @@ impl Bench {
                 self.bonds.remove(&mediator);
                 Ok(Some(BondEffect::Returned(bond.amount)))
             }
+            BenchCall::Join(set) => {
+                self.listing(set, mediator)?.joined.insert(mediator);
+                Ok(None)
+            }
+            BenchCall::Leave(set) => {
+                self.listing(set, mediator)?.joined.remove(&mediator);
+                Ok(None)
+            }
         }
+    }
+
+    /// The set, if it lists this account.
+    fn listing(&mut self, set: MediatorSetId, account: Address) -> Result<&mut Roster, Denied> {
+        self.rosters.get_mut(&set).filter(|roster| roster.members.contains(&account)).ok_or(Denied::NotListed)
     }
 
     /// A seat on a panel.

@@ -17,7 +17,7 @@ use sublet_base::{Address, Amount, AmountOverflow, B256, JobId, Seconds, U256, U
 
 use super::Denied;
 use super::bench::Bench;
-use crate::{Verdict, sums};
+use crate::{MediatorSetId, Verdict, sums};
 
 /// Blocks from arming to the one whose hash draws.
 const SEED_AFTER: u64 = 2;
@@ -51,8 +51,8 @@ pub struct Hearing {
     pub renter: Address,
     /// Whose result it is.
     pub provider: Address,
-    /// The set's members, ascending.
-    pub members: Vec<Address>,
+    /// Whose members judge: those that serve it when the dispute is armed.
+    pub set: MediatorSetId,
     /// Seats on a panel; odd.
     pub panel_size: u8,
     /// What a vote earns and silence costs.
@@ -81,7 +81,7 @@ pub enum DisputeState {
     Armed {
         /// Block B.
         at: u64,
-        /// Who may be drawn, in the order of the set.
+        /// Who may be drawn, ascending like the set.
         electorate: Vec<Address>,
     },
     /// The panel commits and reveals.
@@ -401,11 +401,11 @@ fn winner(panel: &[(Address, Vote)], majority: usize) -> Option<B256> {
     votes.into_iter().find(|(_, count)| *count >= majority).map(|(hash, _)| hash)
 }
 
-/// Members that may be drawn now: no party, serving, and with a fee of their bond not at stake.
+/// Members that may be drawn now: they joined, are no party, are not retired, and have a fee of their bond not at stake.
 fn electorate(hearing: &Hearing, bench: &Bench) -> Vec<Address> {
     let is_party = |member: &Address| *member == hearing.renter || *member == hearing.provider;
     let serves = |member: &Address| !is_party(member) && bench.bond(*member).can_serve(hearing.fee);
-    hearing.members.iter().filter(|member| serves(member)).copied().collect()
+    bench.joined(hearing.set).filter(serves).collect()
 }
 
 /// Two disputes armed in one block draw differently.

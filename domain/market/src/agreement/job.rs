@@ -125,6 +125,8 @@ pub enum JobCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     terms: JobTerms,
+    /// `price * duration`: what was locked for the provider, and the most a run can cost.
+    whole: Amount,
     held: Held,
     state: JobState,
 }
@@ -139,7 +141,7 @@ impl Job {
         let pledge = sums::pledge(escrow, terms.pledge_bps)?;
         let start_by = now.plus(terms.start_within);
         let state = JobState::Open { start_by, run_by: start_by.plus(terms.duration) };
-        Ok(Self { terms, held: Held { escrow, pledge, fee: terms.solver_fee }, state })
+        Ok(Self { terms, whole: escrow, held: Held { escrow, pledge, fee: terms.solver_fee }, state })
     }
 
     /// What was agreed.
@@ -165,6 +167,11 @@ impl Job {
     /// # Errors
     /// [`Denied`]; the job is unchanged.
     pub fn apply(&mut self, call: JobCall, caller: Caller, at: Moment) -> Result<Vec<Effect>, Denied> {
+        if let JobCall::Settle { cost, .. } = call
+            && cost > self.whole
+        {
+            return Err(Denied::CostTooHigh { cost, max: self.whole });
+        }
         match self.state {
             JobState::Open { start_by, run_by } => self.apply_open(call, caller, at.now, start_by, run_by),
             JobState::Submitted { result, declared, challenge_until } => {
@@ -201,7 +208,7 @@ impl Job {
                 self.state = JobState::Submitted { result, declared, challenge_until };
             }
             JobCall::Settle { cost, .. } => {
-                self.check_cost(cost, self.held.escrow, caller)?;
+                Self::check_cost(cost, self.whole, caller)?;
                 self.end(JobEnd::Settled, cost, &mut out);
             }
             JobCall::Expire => {
@@ -230,7 +237,7 @@ impl Job {
                 if result != submitted {
                     return Err(Denied::OtherResult);
                 }
-                self.check_cost(cost, declared, caller)?;
+                Self::check_cost(cost, declared, caller)?;
                 self.end(JobEnd::Settled, cost, &mut out);
             }
             JobCall::Accept => {
@@ -290,11 +297,8 @@ impl Job {
         Ok(out)
     }
 
-    /// At most the escrow; and a renter cannot pay less than declared for work by sending its own acceptance.
-    fn check_cost(&self, cost: Amount, min: Amount, caller: Caller) -> Result<(), Denied> {
-        if cost > self.held.escrow {
-            return Err(Denied::CostTooHigh { cost, max: self.held.escrow });
-        }
+    /// A renter cannot pay less than declared for work by sending its own acceptance.
+    fn check_cost(cost: Amount, min: Amount, caller: Caller) -> Result<(), Denied> {
         if cost < min && caller != Caller::Provider { Err(Denied::CostTooLow { cost, min }) } else { Ok(()) }
     }
 

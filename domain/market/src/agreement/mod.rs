@@ -106,6 +106,9 @@ pub enum Denied {
     /// The block that decides who is drawn is not over yet.
     #[error("too early: possible from block {0}")]
     TooEarlyBlock(u64),
+    /// No member of the set.
+    #[error("the set of mediators does not list the caller")]
+    NotListed,
     /// Not drawn for this panel.
     #[error("the caller has no seat on this panel")]
     NotSeated,

@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use sublet_base::{Address, Amount, B256, Bps, JobId, Price, Seconds, U256, UnixTime};
 
 use super::*;
-use crate::{Class, Verdict, sums};
+use crate::{Class, MediatorSetId, Verdict, sums};
 
 const RESULT: B256 = B256::repeat_byte(5);
 const OTHER: B256 = B256::repeat_byte(6);
 const SEED: B256 = B256::repeat_byte(0x5e);
+const SET: MediatorSetId = MediatorSetId(4);
 const FEE: Amount = Amount(7);
 const BOND: Amount = Amount(20);
 const RENTER: Address = Address::repeat_byte(0xa1);
@@ -20,12 +21,12 @@ fn mediator(number: u8) -> Address {
     Address::repeat_byte(number)
 }
 
-fn hearing(members: Vec<Address>, panel_size: u8) -> Hearing {
+fn hearing(panel_size: u8) -> Hearing {
     Hearing {
         job: JobId(9),
         renter: RENTER,
         provider: PROVIDER,
-        members,
+        set: SET,
         panel_size,
         fee: FEE,
         result: RESULT,
@@ -33,9 +34,12 @@ fn hearing(members: Vec<Address>, panel_size: u8) -> Hearing {
     }
 }
 
+/// They are listed in the set, registered, and serve it.
 fn bench(members: &[Address]) -> Bench {
     let mut bench = Bench::default();
+    bench.create_set(SET, members);
     for member in members {
+        assert_eq!(bench.apply(BenchCall::Join(SET), *member, UnixTime(0), &RULES), Ok(None));
         let posted = bench.apply(BenchCall::Register { bond: BOND }, *member, UnixTime(0), &RULES);
         assert_eq!(posted, Ok(Some(BondEffect::Posted(BOND))));
     }
@@ -50,7 +54,7 @@ fn at(now: u64, block: u64) -> CourtMoment {
 fn drawn() -> (Dispute, Bench, Vec<Address>) {
     let members: Vec<_> = (1..=3).map(mediator).collect();
     let mut bench = bench(&members);
-    let (mut dispute, locked) = Dispute::raise(hearing(members, 3), RULES, 10, &bench).expect("raises");
+    let (mut dispute, locked) = Dispute::raise(hearing(3), RULES, 10, &bench).expect("raises");
     assert_eq!(locked, [flow(Purse::Renter, Purse::Fees, 21)]);
     let drawn = dispute.apply(DisputeCall::Draw { seed: SEED }, RENTER, at(1_000, 13), &mut bench);
     assert_eq!(drawn, Ok(vec![]));
@@ -196,25 +200,28 @@ fn the_court_ends_the_job_and_nobody_else_does() {
 
 #[test]
 fn the_electorate_is_fixed_when_the_dispute_is_armed() {
-    let members = vec![mediator(1), mediator(2), mediator(3), mediator(4), RENTER, PROVIDER];
+    let members = [mediator(1), mediator(2), mediator(3), mediator(4), mediator(5), RENTER, PROVIDER];
     let mut bench = bench(&members);
     let mut apply = |call, who, now| bench.apply(call, who, UnixTime(now), &RULES);
     apply(BenchCall::Retire, mediator(1), 5).expect("retires");
-    let (dispute, _) = Dispute::raise(hearing(members, 3), RULES, 10, &bench).expect("raises");
+    apply(BenchCall::Leave(SET), mediator(5), 5).expect("leaves");
+    let (dispute, _) = Dispute::raise(hearing(3), RULES, 10, &bench).expect("raises");
     let electorate = |dispute: &Dispute| match dispute.state() {
         DisputeState::Armed { electorate, .. } => electorate.clone(),
         state => panic!("{state:?}"),
     };
-    assert_eq!(electorate(&dispute), [2, 3, 4].map(mediator), "no party, nobody retired");
+    assert_eq!(electorate(&dispute), [2, 3, 4].map(mediator), "no party, nobody retired, nobody who left");
 
     // Who leaves afterwards is drawn all the same; who comes is not.
     let mut apply = |call, who, now| bench.apply(call, who, UnixTime(now), &RULES);
     apply(BenchCall::Retire, mediator(4), 6).expect("retires");
+    apply(BenchCall::Leave(SET), mediator(3), 6).expect("leaves");
     apply(BenchCall::Register { bond: Amount::ZERO }, mediator(1), 6).expect("comes back");
+    apply(BenchCall::Join(SET), mediator(5), 6).expect("comes back");
     let mut normal = dispute.clone();
     normal.apply(DisputeCall::Draw { seed: SEED }, RENTER, at(7, 13), &mut bench.clone()).expect("draws");
     let DisputeState::Voting { panel, .. } = normal.state() else { panic!("not drawn") };
-    assert!(panel.iter().any(|seat| seat.0 == mediator(4)), "{panel:?}");
+    assert!([3, 4].iter().all(|who| panel.iter().any(|seat| seat.0 == mediator(*who))), "{panel:?}");
 
     // The deciding block's hash is known from B + 3 to B + 258; later it is armed with whoever serves then.
     let mut late = dispute.clone();
@@ -223,7 +230,7 @@ fn the_electorate_is_fixed_when_the_dispute_is_armed() {
     assert_eq!(late.apply(draw, RENTER, at(7, 12), &mut bench), Err(Denied::TooEarlyBlock(13)));
     assert_eq!(late.apply(DisputeCall::Resolve, RENTER, at(7, 13), &mut bench), Err(Denied::State("armed")));
     assert_eq!(late.apply(draw, RENTER, at(8, 269), &mut bench), Ok(vec![]));
-    assert_eq!((late.seed_block(), electorate(&late)), (Some(271), [1, 2, 3].map(mediator).to_vec()));
+    assert_eq!((late.seed_block(), electorate(&late)), (Some(271), [1, 2, 5].map(mediator).to_vec()));
     assert_eq!(late.apply(draw, RENTER, at(8, 271), &mut bench), Err(Denied::TooEarlyBlock(272)));
     let mut last = dispute;
     last.apply(draw, RENTER, at(8, 268), &mut bench).expect("draws in the last block");
@@ -231,11 +238,28 @@ fn the_electorate_is_fixed_when_the_dispute_is_armed() {
 }
 
 #[test]
+fn nobody_serves_because_others_list_it() {
+    let mut bench = bench(&[mediator(1)]);
+    bench.create_set(MediatorSetId(5), &[mediator(1), mediator(2)]);
+    let mut apply = |call, who| bench.apply(call, mediator(who), UnixTime(1), &RULES);
+    assert_eq!(apply(BenchCall::Join(SET), 2), Err(Denied::NotListed));
+    assert_eq!(apply(BenchCall::Leave(SET), 2), Err(Denied::NotListed));
+    assert_eq!(apply(BenchCall::Join(MediatorSetId(6)), 1), Err(Denied::NotListed), "there is no such set");
+    for _ in 0..2 {
+        assert_eq!(apply(BenchCall::Join(MediatorSetId(5)), 2), Ok(None));
+    }
+    let serving = |bench: &Bench, set| bench.joined(MediatorSetId(set)).collect::<Vec<_>>();
+    assert_eq!(serving(&bench, 4), [mediator(1)]);
+    assert_eq!(serving(&bench, 5), [mediator(2)]);
+    assert!(serving(&bench, 6).is_empty());
+}
+
+#[test]
 fn too_few_for_a_majority_is_inconclusive_and_a_majority_is_enough() {
     let members: Vec<_> = (1..=5).map(mediator).collect();
     for (serving, drawn) in [(0, None), (2, None), (3, Some(3)), (4, Some(4)), (5, Some(5))] {
         let mut bench = bench(&members[..serving]);
-        let (mut dispute, _) = Dispute::raise(hearing(members.clone(), 5), RULES, 10, &bench).expect("raises");
+        let (mut dispute, _) = Dispute::raise(hearing(5), RULES, 10, &bench).expect("raises");
         let draw = DisputeCall::Draw { seed: SEED };
         let effects = dispute.apply(draw, RENTER, at(20, 13), &mut bench).expect("draws");
         match drawn {
@@ -350,6 +374,9 @@ fn steps() -> impl Strategy<Value = Vec<(Step, u64, u64)>> {
         (0u128..30).prop_map(|bond| BenchCall::Register { bond: Amount(bond) }),
         Just(BenchCall::Retire),
         Just(BenchCall::Withdraw),
+        Just(BenchCall::Join(SET)),
+        Just(BenchCall::Leave(SET)),
+        Just(BenchCall::Join(MediatorSetId(5))),
     ];
     let step = prop_oneof![
         6 => (court, 0u8..6).prop_map(|(call, who)| Step::Court(call, who)),
@@ -372,11 +399,13 @@ proptest! {
     ) {
         let members: Vec<_> = (1..=6).map(mediator).collect();
         let mut bench = Bench::default();
+        bench.create_set(SET, &members);
         for (who, bond) in members.iter().zip(bonds) {
+            prop_assert_eq!(bench.apply(BenchCall::Join(SET), *who, UnixTime(0), &RULES), Ok(None));
             let _ = bench.apply(BenchCall::Register { bond: Amount(bond) }, *who, UnixTime(0), &RULES);
         }
         let mut at = at(1_000, 50);
-        let (mut dispute, _) = Dispute::raise(hearing(members.clone(), size), RULES, at.block, &bench).expect("raises");
+        let (mut dispute, _) = Dispute::raise(hearing(size), RULES, at.block, &bench).expect("raises");
         let held = |dispute: &Dispute, bench: &Bench| U256::from(dispute.fees().0) + bench.total();
         for (step, seconds, blocks) in steps {
             at = CourtMoment { now: UnixTime(at.now.0 + seconds), block: at.block + blocks };
@@ -449,7 +478,7 @@ fn a_panel_is_drawn_fairly() {
     let bench = bench(&members);
     let mut seats = [0u32; 6];
     for round in 0..2_000u64 {
-        let (mut dispute, _) = Dispute::raise(hearing(members.clone(), 3), RULES, 10, &bench).expect("raises");
+        let (mut dispute, _) = Dispute::raise(hearing(3), RULES, 10, &bench).expect("raises");
         let seed = B256::from(U256::from(round));
         dispute.apply(DisputeCall::Draw { seed }, RENTER, at(1, 13), &mut bench.clone()).expect("draws");
         let DisputeState::Voting { panel, .. } = dispute.state() else { panic!("not drawn") };
