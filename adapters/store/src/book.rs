@@ -59,6 +59,15 @@ pub enum OfferState {
     Expired,
 }
 
+/// A place in a transaction that opens several agreements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InBatch {
+    /// Which transaction, by the caller's name for it.
+    pub batch: B256,
+    /// Which row of it.
+    pub row: u32,
+}
+
 /// An order's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -69,6 +78,9 @@ pub enum OrderState {
     Opening {
         /// Hash of the offer it was matched with.
         offer: B256,
+        /// Set once it is part of a transaction that opens several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<InBatch>,
     },
     /// Has become an agreement.
     Filled {

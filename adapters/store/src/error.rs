@@ -120,6 +120,12 @@ impl StoreError {
         matches!(self, Self::Full { .. } | Self::InUse { .. } | Self::Database { .. })
     }
 
+    /// True if there was no room on the disk: the same call works once there is.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
     /// Sorts a database error by what a person can do about it.
     pub(crate) fn database(doing: &'static str, source: sqlx::Error) -> Self {
         let code = source.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());

@@ -16,7 +16,7 @@ mod error;
 mod journal;
 mod store;
 
-pub use book::{Book, NewOffer, NewOrder, OfferState, OrderState, Put, StoredOffer, StoredOrder};
+pub use book::{Book, InBatch, NewOffer, NewOrder, OfferState, OrderState, Put, StoredOffer, StoredOrder};
 pub use cursor::{Cursor, Position};
 pub use document::{Document, Documents, Expect, Revision};
 pub use error::StoreError;

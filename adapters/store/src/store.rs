@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, sleep};
 
@@ -77,6 +77,14 @@ impl Store {
             .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // First whatever rollback is due. A full disk may have made SQLite roll back by itself; then that failed, and
+                    // the connection would think for ever that it is within a transaction.
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options)
             .await
             .doing("open the database")?;
@@ -183,5 +191,23 @@ fn migration_error(path: &Path, source: MigrateError) -> StoreError {
             StoreError::database("bring the tables up to date", source)
         }
         source => StoreError::OtherVersion { path: path.to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a full disk does.
+    #[tokio::test]
+    async fn a_transaction_that_the_database_rolled_back_by_itself_costs_a_connection_at_most() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("test.db")).await.expect("opens");
+        let mut broken = store.begin().await.expect("begins");
+        sqlx::query("ROLLBACK").execute(&mut *broken.inner).await.expect("rolled back");
+        broken.commit().await.expect_err("there is nothing to commit");
+        for _ in 0..2 * CONNECTIONS {
+            store.begin().await.expect("begins").commit().await.expect("commits");
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sublet_base::{Address, B256, UnixTime};
 use sublet_store::{
-    Begun, Ending, EntryState, Expect, NewOffer, NewOrder, OfferState, OrderState, Position, Put, StepState, Store,
-    StoreError,
+    Begun, Ending, EntryState, Expect, InBatch, NewOffer, NewOrder, OfferState, OrderState, Position, Put, StepState,
+    Store, StoreError,
 };
 use tempfile::TempDir;
 
@@ -160,12 +160,17 @@ async fn the_book_survives_and_keeps_the_order_of_arrival() -> Outcome {
     let book = Store::open(&path).await?.book();
     let arrived: Vec<_> = book.live_offers().await?.into_iter().map(|o| o.offer).collect();
     assert_eq!(arrived, [offer(9), offer(3), offer(5)]);
-    let opening = OrderState::Opening { offer: B256::repeat_byte(9) };
+    let opening = OrderState::Opening { offer: B256::repeat_byte(9), batch: None };
     book.move_order(B256::repeat_byte(3), &OrderState::Waiting, &opening).await?;
     let twice = book.move_order(B256::repeat_byte(3), &OrderState::Waiting, &opening).await;
     assert!(matches!(twice, Err(StoreError::Conflict { .. })), "an order is opened once");
     let (offers, orders) = book.expire(UnixTime(106)).await?;
     assert_eq!((offers.len(), orders), (2, vec![B256::repeat_byte(5)]), "the one being opened is left alone");
+    let place = InBatch { batch: B256::repeat_byte(8), row: 1 };
+    let together = OrderState::Opening { offer: B256::repeat_byte(9), batch: Some(place) };
+    book.move_order(B256::repeat_byte(3), &opening, &together).await?;
+    assert_eq!(book.order(B256::repeat_byte(3)).await?.map(|o| o.state), Some(together.clone()));
+    let opening = together;
     let filled = OrderState::Filled { offer: B256::repeat_byte(9), agreement: 12, transaction: B256::repeat_byte(3) };
     book.move_order(B256::repeat_byte(3), &opening, &filled).await?;
     assert_eq!(book.order(B256::repeat_byte(3)).await?.map(|o| o.state), Some(filled));

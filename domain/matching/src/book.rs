@@ -1,9 +1,9 @@
 //! What the solver knows: the signed documents it holds and what the chain says about who signed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sublet_base::{Address, Amount, B256, Seconds, UnixTime};
-use sublet_market::{Offer, Order};
+use sublet_market::{MediatorSetId, Offer, Order};
 
 use crate::reason::Unusable;
 
@@ -60,6 +60,10 @@ pub struct Book {
     pub orders: Vec<PendingOrder>,
     /// The accounts behind them; one that is missing has nothing.
     pub accounts: BTreeMap<Address, Account>,
+    /// What a panel of each set of mediators costs; a set that is missing does not exist.
+    pub panel_fees: BTreeMap<MediatorSetId, Amount>,
+    /// Pairs of offer and order that the contract refused a moment ago, for a reason the plan does not know.
+    pub apart: BTreeSet<(B256, B256)>,
 }
 
 /// What this solver wants.

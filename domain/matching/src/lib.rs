@@ -16,4 +16,4 @@ mod tests;
 
 pub use book::{Account, Book, OpenOffer, PendingOrder, Policy, Provider};
 pub use plan::{Match, Plan, Unfilled, plan};
-pub use reason::{Nearest, Obstacle, Reason, Unusable};
+pub use reason::{Apart, Nearest, Obstacle, Reason, Unusable};

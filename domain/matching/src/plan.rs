@@ -7,7 +7,7 @@ use sublet_market::{Class, Kind, MediatorSetId, Order, Traits, misfits};
 
 use crate::book::{Book, OpenOffer, PendingOrder, Policy};
 use crate::index::{Bounded, Index};
-use crate::reason::{Nearest, Obstacle, Reason, Unusable};
+use crate::reason::{Apart, Nearest, Obstacle, Reason, Unusable};
 
 /// One pair to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub fn plan(book: &Book, policy: &Policy) -> Plan {
     let mut orders: Vec<&PendingOrder> = book.orders.iter().collect();
     orders.sort_by_key(|o| (o.received, o.hash));
     for entry in orders {
-        match planner.fill(&entry.order) {
+        match planner.fill(entry) {
             Ok((offer, locked, pledge)) => {
                 let price = planner.take(offer, &entry.order, locked, pledge);
                 let offer = planner.offers[offer].hash;
@@ -99,6 +99,7 @@ pub fn plan(book: &Book, policy: &Policy) -> Plan {
 }
 
 struct Planner<'a> {
+    book: &'a Book,
     policy: &'a Policy,
     /// Cheapest first; of equals the earlier first.
     offers: Vec<&'a OpenOffer>,
@@ -134,7 +135,7 @@ impl<'a> Planner<'a> {
             .collect();
         let free = book.accounts.iter().map(|(address, account)| (*address, account.free)).collect();
         let named = unusable.iter().map(|(position, why)| (offers[*position].hash, why.clone())).collect();
-        Self { policy, offers, left, unusable, indexes, free, plan: Plan { unusable: named, ..Plan::default() } }
+        Self { book, policy, offers, left, unusable, indexes, free, plan: Plan { unusable: named, ..Plan::default() } }
     }
 
     fn free(&self, account: Address) -> Amount {
@@ -142,7 +143,8 @@ impl<'a> Planner<'a> {
     }
 
     /// The offer to open, with what both sides lock; or why none.
-    fn fill(&mut self, order: &Order) -> Result<(usize, Amount, Amount), Reason> {
+    fn fill(&mut self, entry: &PendingOrder) -> Result<(usize, Amount, Amount), Reason> {
+        let order = &entry.order;
         order.check()?;
         if !self.policy.outlives(order.valid_until) {
             return Err(Reason::Expired(order.valid_until));
@@ -153,12 +155,15 @@ impl<'a> Planner<'a> {
         if order.solver_fee < self.policy.min_fee {
             return Err(Reason::FeeTooLow { fee: order.solver_fee, least: self.policy.min_fee });
         }
+        if order.class == Class::Exact && !self.book.panel_fees.contains_key(&order.mediator_set) {
+            return Err(Reason::UnknownMediators(order.mediator_set));
+        }
         if self.plan.matches.len() >= self.policy.max_matches {
             return Err(Reason::NextRound);
         }
         let affordable = self.offers.partition_point(|o| o.offer.price <= order.max_price);
-        let Some(position) = self.cheapest(order, affordable) else {
-            return Err(self.explain(order));
+        let Some(position) = self.cheapest(entry, affordable) else {
+            return Err(self.explain(entry));
         };
         let offer = &self.offers[position].offer;
         // Both were computed when the pair was found to fit, so they are in range.
@@ -172,15 +177,35 @@ impl<'a> Planner<'a> {
     }
 
     /// The cheapest usable offer before `end` that fits, whatever the order's price.
-    fn cheapest(&mut self, order: &Order, end: usize) -> Option<usize> {
+    fn cheapest(&mut self, entry: &PendingOrder, end: usize) -> Option<usize> {
+        let order = &entry.order;
         let index = self.indexes.get(&group_for(order))?;
         let priced = |m: usize| Order { max_price: order.max_price.max(self.offers[m].offer.price), ..order.clone() };
-        let accept =
-            |m: usize| misfits(&self.offers[m].offer, &priced(m)).is_empty() && self.pledge_short(m, order).is_none();
+        let accept = |m: usize| {
+            misfits(&self.offers[m].offer, &priced(m)).is_empty()
+                && self.pledge_short(m, order).is_none()
+                && self.apart(m, entry).is_none()
+        };
         let mut looked = 0;
         let found = index.first(order, end, &mut looked, accept);
         self.plan.looked_at += looked;
         found
+    }
+
+    /// What stands between the two besides their words.
+    fn apart(&self, position: usize, entry: &PendingOrder) -> Option<Apart> {
+        let (offered, order) = (self.offers[position], &entry.order);
+        if self.book.apart.contains(&(offered.hash, entry.hash)) {
+            return Some(Apart::Refused);
+        }
+        match order.class {
+            Class::None => None,
+            Class::Exact => {
+                let fees = *self.book.panel_fees.get(&order.mediator_set)?;
+                let pledge = offered.offer.pledge(order.duration).ok()?;
+                (pledge < fees).then_some(Apart::PledgeBelowFees { pledge, fees })
+            }
+        }
     }
 
     fn pledge_short(&self, position: usize, order: &Order) -> Option<Unusable> {
@@ -209,15 +234,16 @@ impl<'a> Planner<'a> {
         entry.offer.price
     }
 
-    fn explain(&mut self, order: &Order) -> Reason {
-        if let Some(position) = self.cheapest(order, self.offers.len()) {
+    fn explain(&mut self, pending: &PendingOrder) -> Reason {
+        let order = &pending.order;
+        if let Some(position) = self.cheapest(pending, self.offers.len()) {
             let entry = self.offers[position];
             return Reason::TooExpensive { max: order.max_price, cheapest: entry.offer.price, offer: entry.hash };
         }
         let same_kind = self.offers.iter().enumerate().filter(|(_, o)| o.offer.kind == order.kind);
         let nearest = same_kind
             .take(self.policy.explain)
-            .map(|(position, entry)| (self.obstacles(position, order), entry))
+            .map(|(position, entry)| (self.obstacles(position, pending), entry))
             .min_by_key(|(obstacles, _)| obstacles.len());
         match nearest {
             None => Reason::NoOffers(order.kind),
@@ -227,8 +253,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn obstacles(&self, position: usize, order: &Order) -> Vec<Obstacle> {
-        let entry = self.offers[position];
+    fn obstacles(&self, position: usize, pending: &PendingOrder) -> Vec<Obstacle> {
+        let (entry, order) = (self.offers[position], &pending.order);
         let mut found: Vec<Obstacle> = misfits(&entry.offer, order).into_iter().map(Obstacle::from).collect();
         let now_full = || Unusable::Full { capacity: entry.offer.capacity };
         let why = match self.unusable.get(&position) {
@@ -237,6 +263,7 @@ impl<'a> Planner<'a> {
             None => self.pledge_short(position, order),
         };
         found.extend(why.map(Obstacle::from));
+        found.extend(self.apart(position, pending).map(Obstacle::from));
         found
     }
 }

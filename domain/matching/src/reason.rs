@@ -1,7 +1,7 @@
 //! Why an order waits, in words that say which limit to move.
 
 use sublet_base::{Address, Amount, B256, Price, UnixTime};
-use sublet_market::{InvalidDocument, Kind, Misfit};
+use sublet_market::{InvalidDocument, Kind, MediatorSetId, Misfit};
 use thiserror::Error;
 
 /// Why no order could open an offer now.
@@ -49,6 +49,22 @@ pub enum Unusable {
     },
 }
 
+/// Why the contract would not open this pair, although their words fit.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Apart {
+    /// A pledge has to pay the panel that would overturn its job.
+    #[error("its pledge of {pledge} does not pay for a panel of mediators, which costs {fees}")]
+    PledgeBelowFees {
+        /// For this agreement.
+        pledge: Amount,
+        /// Of the order's set.
+        fees: Amount,
+    },
+    /// It said so.
+    #[error("the contract refused the two a moment ago")]
+    Refused,
+}
+
 /// One thing between an order and an offer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Obstacle {
@@ -58,6 +74,9 @@ pub enum Obstacle {
     /// Nobody can open the offer now.
     #[error(transparent)]
     Unusable(#[from] Unusable),
+    /// The two do not go together.
+    #[error(transparent)]
+    Apart(#[from] Apart),
 }
 
 /// The offer that comes closest.
@@ -121,6 +140,9 @@ pub enum Reason {
         /// Which.
         offer: B256,
     },
+    /// Nobody could judge its result.
+    #[error("there is no set {} of mediators", .0.0)]
+    UnknownMediators(MediatorSetId),
     /// Nothing in the book is of its kind.
     #[error("there are no offers for a {0}")]
     NoOffers(Kind),

@@ -87,6 +87,7 @@ fn the_cheaper_of_two_that_fit_wins_and_sets_the_price() {
         ],
         orders: vec![order(100, 40)],
         accounts: accounts(&[11, 12], 1_000_000),
+        ..Book::default()
     };
     let plan = plan(&book, &policy());
     let expected = Match {
@@ -103,8 +104,57 @@ fn the_cheaper_of_two_that_fit_wins_and_sets_the_price() {
 fn of_equal_prices_the_offer_that_came_first_wins() {
     let (early, late) = (OpenOffer { received: 1, ..offer(9, 11, 30) }, OpenOffer { received: 2, ..offer(1, 12, 30) });
     let accounts = accounts(&[11, 12], 1_000_000);
-    let book = Book { offers: vec![late, early], orders: vec![order(100, 40)], accounts };
+    let book = Book { offers: vec![late, early], orders: vec![order(100, 40)], accounts, ..Book::default() };
     assert_eq!(plan(&book, &policy()).matches[0].offer, B256::repeat_byte(9));
+}
+
+#[test]
+fn an_exact_job_needs_mediators_and_a_pledge_that_pays_them() {
+    let set = MediatorSetId(3);
+    let job = |n, provider, price, bps| {
+        let entry = offer(n, provider, price);
+        let resources = size(2, 2048);
+        let offer = Offer { kind: Kind::Job, mediator_set: set, pledge_bps: Bps(bps), resources, ..entry.offer };
+        OpenOffer { offer, ..entry }
+    };
+    let wanted = PendingOrder {
+        order: Order { kind: Kind::Job, class: Class::Exact, mediator_set: set, ..order(100, 40).order },
+        ..order(100, 40)
+    };
+    let mut book = Book {
+        offers: vec![job(1, 11, 10, 10_000), job(2, 12, 20, 10_000)],
+        orders: vec![wanted],
+        accounts: accounts(&[11, 12], 1_000_000),
+        ..Book::default()
+    };
+    assert_eq!(reason_of(&book), Reason::UnknownMediators(set));
+    // Price times a hundred seconds is the pledge: the cheaper one does not pay a panel of 1001.
+    book.panel_fees.insert(set, Amount(1_001));
+    assert_eq!(plan(&book, &policy()).matches[0].offer, B256::repeat_byte(2));
+    book.panel_fees.insert(set, Amount(2_001));
+    let why = reason_of(&book).to_string();
+    assert!(why.contains("does not pay for a panel"), "{why}");
+    // A job that nobody checks needs neither.
+    book.orders[0].order.class = Class::None;
+    book.panel_fees.clear();
+    assert_eq!(plan(&book, &policy()).matches[0].offer, B256::repeat_byte(1));
+}
+
+#[test]
+fn a_pair_that_was_refused_leaves_both_to_others() {
+    let mut book = Book {
+        offers: vec![offer(1, 11, 10), offer(2, 12, 20)],
+        orders: vec![order(100, 40), order(101, 40)],
+        accounts: accounts(&[11, 12], 1_000_000),
+        ..Book::default()
+    };
+    book.apart.insert((B256::repeat_byte(1), B256::repeat_byte(100)));
+    let pairs: Vec<_> = plan(&book, &policy()).matches.iter().map(|m| (m.offer.0[0], m.order.0[0])).collect();
+    assert_eq!(pairs, [(2, 100), (1, 101)]);
+    book.apart.insert((B256::repeat_byte(2), B256::repeat_byte(100)));
+    book.orders.truncate(1);
+    let why = reason_of(&book).to_string();
+    assert!(why.contains("refused the two a moment ago"), "{why}");
 }
 
 #[test]
@@ -113,6 +163,7 @@ fn capacity_spills_over_to_the_next_price_and_then_says_full() {
         offers: vec![OpenOffer { open: 1, ..offer(1, 11, 10) }, offer(2, 12, 20)],
         orders: (100..104).map(|n| order(n, 40)).collect(),
         accounts: accounts(&[11, 12], 1_000_000),
+        ..Book::default()
     };
     let plan = plan(&book, &policy());
     let taken: Vec<_> = plan.matches.iter().map(|m| m.offer.0[0]).collect();
@@ -127,6 +178,7 @@ fn every_unfilled_order_says_which_limit() {
         offers,
         orders: vec![order],
         accounts: accounts(&[11], 10_000),
+        ..Book::default()
     };
     assert_eq!(reason_of(&book(vec![], order(1, 10))), Reason::NoOffers(Kind::Lease));
 
@@ -180,7 +232,8 @@ fn one_order_looks_at_few_of_many_offers() {
         entry.order.resources = size(if n % 2 == 0 { 64 } else { 4 }, 1024);
         entry
     });
-    let book = Book { offers: offers.collect(), orders: orders.collect(), accounts: accounts(&[11], u128::MAX / 2) };
+    let accounts = accounts(&[11], u128::MAX / 2);
+    let book = Book { offers: offers.collect(), orders: orders.collect(), accounts, ..Book::default() };
     let plan = plan(&book, &Policy { max_matches: 1_000, ..policy() });
     assert_eq!((plan.matches.len(), plan.unfilled.len()), (200, 0));
     assert!(plan.looked_at < 200 * 100, "looked at {} places", plan.looked_at);
@@ -200,11 +253,19 @@ fn simplest(book: &Book, policy: &Policy) -> Vec<(B256, B256)> {
         if order.solver != Address::ZERO && order.solver != policy.solver || order.solver_fee < policy.min_fee {
             continue;
         }
+        let fees = book.panel_fees.get(&order.mediator_set);
+        if order.class == Class::Exact && fees.is_none() {
+            continue;
+        }
+        let pays_panel = |offer: &Offer| {
+            order.class == Class::None || offer.pledge(order.duration).is_ok_and(|p| fees.is_some_and(|f| p >= *f))
+        };
         let best = book
             .offers
             .iter()
             .filter(|o| book.unusable(o, policy).is_none() && open[&o.hash] < o.offer.capacity)
             .filter(|o| misfits(&o.offer, order).is_empty())
+            .filter(|o| pays_panel(&o.offer) && !book.apart.contains(&(o.hash, *hash)))
             .filter(|o| o.offer.pledge(order.duration).is_ok_and(|p| p.0 <= free[&o.offer.provider]))
             .min_by_key(|o| (o.offer.price, o.received, o.hash));
         let Some(best) = best else { continue };
@@ -263,7 +324,10 @@ fn any_book() -> impl Strategy<Value = Book> {
     let provider = (0u128..9_000, prop::bool::weighted(0.9), 0u64..700, prop::bool::weighted(0.9));
     let providers = prop::collection::vec(prop::option::weighted(0.95, provider), 5);
     let renters = prop::collection::vec(0u128..9_000, 3);
-    (offers, orders, providers, renters).prop_map(|(mut offers, mut orders, providers, renters)| {
+    let apart = prop::collection::vec((0u8..24, 0u8..24), 0..40);
+    let fees = prop::collection::btree_map((1u64..3).prop_map(MediatorSetId), (0u128..900).prop_map(Amount), 0..3);
+    let parts = (offers, orders, providers, renters, apart, fees);
+    parts.prop_map(|(mut offers, mut orders, providers, renters, apart, panel_fees)| {
         // Hashes are unique; several may have come at once.
         for (n, o) in offers.iter_mut().enumerate() {
             o.hash = B256::from([n as u8 ^ 0x5a; 32]);
@@ -282,7 +346,8 @@ fn any_book() -> impl Strategy<Value = Book> {
         for (n, free) in renters.into_iter().enumerate() {
             accounts.insert(account(200 + n as u8), Account { free: Amount(free), provider: None });
         }
-        Book { offers, orders, accounts }
+        let named = |(offer, order): (u8, u8)| (B256::from([offer ^ 0x5a; 32]), B256::from([order ^ 0xa5; 32]));
+        Book { offers, orders, accounts, panel_fees, apart: apart.into_iter().map(named).collect() }
     })
 }
 
@@ -323,6 +388,7 @@ proptest! {
                 Reason::Invalid(_) => prop_assert!(order.check().is_err()),
                 Reason::FeeTooLow { .. } | Reason::NextRound => prop_assert!(false, "the policy asks for nothing"),
                 Reason::OtherSolver(solver) => prop_assert_ne!(*solver, policy.solver),
+                Reason::UnknownMediators(set) => prop_assert!(!book.panel_fees.contains_key(set)),
                 Reason::Expired(_) => {}
             }
         }

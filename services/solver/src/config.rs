@@ -25,8 +25,10 @@ pub struct SolverConfig {
     pub max_subscribers: u32,
     /// Documents and beats must stay good for this long to be matched, because opening takes a block or two.
     pub margin: Seconds,
-    /// Openings on their way at once.
-    pub max_openings: u32,
+    /// Transactions on their way at once; while so many are, further matches wait and go together.
+    pub max_transactions: u32,
+    /// Openings in one transaction at most.
+    pub max_batch: u32,
 }
 
 impl Default for SolverConfig {
@@ -40,7 +42,8 @@ impl Default for SolverConfig {
             requests_per_minute: 1_200,
             max_subscribers: 256,
             margin: Seconds(5),
-            max_openings: 16,
+            max_transactions: 4,
+            max_batch: 32,
         }
     }
 }

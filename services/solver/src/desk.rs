@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use sublet_base::{Address, B256, UnixTime};
-use sublet_chain::Ledger;
+use sublet_chain::{Ledger, PlacedOrder, ReadError};
 use sublet_market::{Kind, SignedOffer, SignedOrder, TypedData};
-use sublet_store::{Book, NewOffer, NewOrder, OfferState, OrderState, Put, StoreError};
+use sublet_store::{Book, InBatch, NewOffer, NewOrder, OfferState, OrderState, Put, StoreError};
 use sublet_wire::solver::{
     Accepted, Agreement, Cancel, EventBody, Info, MAX_PAGE, OfferPage, OfferQuery, OfferView, OrderState as WireState,
-    OrderView, Refusal, SignedCancel,
+    OrderView, Refusal, RefusalCode, SignedCancel,
 };
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
@@ -20,7 +20,7 @@ use crate::config::SolverConfig;
 use crate::feed::Feed;
 use crate::intake::Intake;
 use crate::limits::Buckets;
-use crate::live::{self, Live, LiveOffer, LiveOrder};
+use crate::live::{self, Live, LiveOffer, LiveOrder, Opening};
 use crate::opener::Pair;
 use crate::refuse;
 
@@ -71,6 +71,17 @@ pub(crate) enum DeskError {
     Store(#[from] StoreError),
 }
 
+/// Why an order that was placed on chain could not be taken.
+#[derive(Debug, Error)]
+pub(crate) enum TakeError {
+    /// The chain.
+    #[error("the chain does not say enough about a placed order")]
+    Chain(#[from] ReadError),
+    /// The store.
+    #[error("cannot write the book")]
+    Store(#[from] StoreError),
+}
+
 /// A stored document that this version cannot read.
 pub(crate) fn unreadable(what: &'static str, error: &serde_json::Error) -> StoreError {
     StoreError::Unreadable { what, problem: error.to_string() }
@@ -93,8 +104,8 @@ impl Desk {
                 serde_json::from_str(&stored.order.document).map_err(|e| unreadable("order", &e))?;
             let hash = stored.order.hash;
             live.insert_order(hash, LiveOrder { signed, opening: None, reasons: Vec::new(), seq: stored.seq });
-            if let OrderState::Opening { offer } = stored.state {
-                live.begin_opening(hash, offer);
+            if let OrderState::Opening { offer, batch } = stored.state {
+                live.begin_opening(hash, Opening { offer, batch });
             }
         }
         Ok(Self {
@@ -174,14 +185,14 @@ impl Desk {
         let hash = signed.order.signing_hash(&self.ledger.domain());
         match self.order_view(hash).await {
             Ok(known) => return Ok(known),
-            Err(refusal) if refusal.code == sublet_wire::solver::RefusalCode::NotFound => {}
+            Err(refusal) if refusal.code == RefusalCode::NotFound => {}
             Err(refusal) => return Err(refusal),
         }
         self.per_account.take(signed.order.renter, Instant::now()).map_err(refuse::too_many)?;
         Intake { desk: self }.check_order(&signed).await?;
-        let document = serde_json::to_string(&signed).map_err(|e| refuse::malformed(e.to_string()))?;
-        let new = NewOrder { hash, renter: signed.order.renter, valid_until: signed.order.valid_until, document };
-        self.pen().await.add_order(new, signed).await?;
+        if let Some(full) = self.pen().await.add_order(hash, signed).await.map_err(|e| refuse::internal(&e))? {
+            return Err(full);
+        }
         self.changed.notify_one();
         self.order_view(hash).await
     }
@@ -222,7 +233,27 @@ impl Desk {
         if document.valid_until < now {
             return Err(refuse::expired(document.valid_until, now));
         }
-        intake.check_signature(&document, &signature, author)
+        intake.check_signature(&document, &signature, author).await
+    }
+
+    /// Puts an order that its renter placed on chain on the book, if this solver could ever open it.
+    pub(crate) async fn take_placed(&self, placed: &PlacedOrder) -> Result<(), TakeError> {
+        let (hash, order) = (placed.hash, &placed.order);
+        if self.live().order(hash).is_some() || self.book.order(hash).await?.is_some() {
+            return Ok(());
+        }
+        if let Some(why) = (Intake { desk: self }).misplaced(order).await? {
+            tracing::info!(order = %hash, renter = %order.renter, why, "an order placed on chain is not for this book");
+            return Ok(());
+        }
+        match self.pen().await.add_order(hash, SignedOrder::placed(order.clone())).await? {
+            None => tracing::info!(order = %hash, renter = %order.renter, "an order was placed on chain"),
+            Some(full) => {
+                tracing::warn!(order = %hash, why = full.message, "no room for an order that was placed on chain");
+            }
+        }
+        self.changed.notify_one();
+        Ok(())
     }
 
     /// A page of live offers.
@@ -247,7 +278,7 @@ impl Desk {
     pub(crate) async fn order_view(&self, hash: B256) -> Result<OrderView, Refusal> {
         if let Some(live) = self.live().order(hash) {
             let state = match live.opening {
-                Some(offer) => WireState::Opening { offer },
+                Some(opening) => WireState::Opening { offer: opening.offer },
                 None => WireState::Waiting { reasons: live.reasons.clone() },
             };
             return Ok(OrderView { hash, order: live.signed.order.clone().into(), state });
@@ -258,7 +289,7 @@ impl Desk {
             serde_json::from_str(&stored.order.document).map_err(|e| refuse::internal(&unreadable("order", &e)))?;
         let state = match stored.state {
             OrderState::Waiting => WireState::Waiting { reasons: Vec::new() },
-            OrderState::Opening { offer } => WireState::Opening { offer },
+            OrderState::Opening { offer, .. } => WireState::Opening { offer },
             OrderState::Filled { offer, agreement, transaction } => {
                 let provider = self.provider_of(offer).await.map_err(internal)?;
                 let kind = signed.order.kind.into();
@@ -304,20 +335,24 @@ impl Pen<'_> {
         Ok(())
     }
 
-    async fn add_order(&self, new: NewOrder, signed: SignedOrder) -> Result<(), Refusal> {
-        let (hash, config) = (new.hash, &self.desk.config);
+    /// Puts an order on the book; `Some` if there is no room for it.
+    async fn add_order(&self, hash: B256, signed: SignedOrder) -> Result<Option<Refusal>, StoreError> {
+        let (renter, valid_until) = (signed.order.renter, signed.order.valid_until);
         {
             let live = self.desk.live();
-            check_room(live.count_orders_of(new.renter), live.orders().len(), config)?;
+            if let Err(full) = check_room(live.count_orders_of(renter), live.orders().len(), &self.desk.config) {
+                return Ok(Some(full));
+            }
         }
-        match self.desk.book.put_order(&new).await.map_err(|e| refuse::internal(&e))? {
-            Put::Known => return Ok(()),
+        let document = serde_json::to_string(&signed).map_err(|e| unreadable("order", &e))?;
+        match self.desk.book.put_order(&NewOrder { hash, renter, valid_until, document }).await? {
+            Put::Known => return Ok(None),
             Put::New => {}
         }
         let seq = self.desk.live().next_seq();
         self.desk.live_mut().insert_order(hash, LiveOrder { signed, opening: None, reasons: Vec::new(), seq });
         self.desk.feed.publish(EventBody::OrderAdded { order: hash });
-        Ok(())
+        Ok(None)
     }
 
     /// Takes an offer off the book. Harmless if it is not there.
@@ -358,9 +393,18 @@ impl Pen<'_> {
                 return Ok(false);
             }
         }
-        self.desk.book.move_order(order, &OrderState::Waiting, &OrderState::Opening { offer }).await?;
-        self.desk.live_mut().begin_opening(order, offer);
+        let opening = Opening { offer, batch: None };
+        self.desk.book.move_order(order, &OrderState::Waiting, &opening.into()).await?;
+        self.desk.live_mut().begin_opening(order, opening);
         self.desk.feed.publish(EventBody::OrderMatched { order, offer });
+        Ok(true)
+    }
+
+    /// Notes that an order on its way is a row of one transaction, before that is sent. False if it is not on its way.
+    pub(crate) async fn join_batch(&self, order: B256, batch: InBatch) -> Result<bool, StoreError> {
+        let Some(from @ OrderState::Opening { offer, .. }) = self.stored_state(order) else { return Ok(false) };
+        self.desk.book.move_order(order, &from, &OrderState::Opening { offer, batch: Some(batch) }).await?;
+        self.desk.live_mut().set_batch(order, batch);
         Ok(true)
     }
 
@@ -447,7 +491,7 @@ impl Pen<'_> {
     fn stored_state(&self, hash: B256) -> Option<OrderState> {
         let live = self.desk.live();
         let order = live.order(hash)?;
-        Some(order.opening.map_or(OrderState::Waiting, |offer| OrderState::Opening { offer }))
+        Some(order.opening.map_or(OrderState::Waiting, OrderState::from))
     }
 }
 

@@ -1,15 +1,20 @@
 //! Follows the chain: fills by anyone, cancellations, room that opens up, time that passes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use sublet_base::{Address, B256, U256};
-use sublet_chain::{BlockRef, Event, FollowError, FollowOptions, Follower as Blocks, Located, ReadError};
-use sublet_daemon::CancellationToken;
+use sublet_chain::{
+    Batch, BlockRef, Event, FollowError, FollowOptions, Follower as Blocks, Located, PlacedOrder, ReadError,
+};
+use sublet_daemon::{Backoff, CancellationToken};
 use sublet_market::Kind;
 use sublet_store::{Cursor, OfferState, OrderState, Position, Store, StoreError};
 use thiserror::Error;
 
-use crate::desk::{Desk, Opened};
+use crate::desk::{Desk, Opened, TakeError};
+use crate::room::until_stored;
 
 /// The name of the follower's cursor in the store.
 const CURSOR: &str = "solver";
@@ -34,7 +39,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Takes up where the last run stopped. A new book starts at the newest block, because documents are checked
-    /// against the chain as they come.
+    /// against the chain as they come; only orders that wait on chain are older than that.
     ///
     /// # Errors
     /// The store's; [`ReadError`] if the chain cannot be asked where it is.
@@ -44,6 +49,7 @@ impl Follower {
             Some(at) => BlockRef { number: at.block, hash: at.hash },
             None => {
                 let head = desk.ledger.head().await.map_err(FollowError::Chain)?.block;
+                take_all_placed(&desk, options.from, head.number).await?;
                 cursor.advance(Position { block: head.number, hash: head.hash }).await?;
                 head
             }
@@ -60,9 +66,10 @@ impl Follower {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Broken> {
         while let Some(batch) = stop.run_until_cancelled(self.blocks.next()).await {
             let batch = batch?;
-            self.apply(&batch.events).await?;
-            self.pass_time().await?;
-            self.cursor.advance(Position { block: batch.upto.number, hash: batch.upto.hash }).await?;
+            let stored = until_stored(&stop, || self.take_in(&batch, &stop).boxed()).await?;
+            if stored.is_none() || stop.is_cancelled() {
+                break;
+            }
             self.blocks.commit(batch.upto);
             self.desk.set_seen(batch.upto.number);
             if !batch.events.is_empty() {
@@ -83,16 +90,49 @@ impl Follower {
         }
     }
 
-    async fn apply(&self, events: &[Located]) -> Result<(), StoreError> {
+    /// Writes down what the blocks say, and that they were read.
+    async fn take_in(&self, batch: &Batch, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.apply(&batch.events, stop).await?;
+        if stop.is_cancelled() {
+            // Perhaps not all of it was taken in; reading it again is harmless.
+            return Ok(());
+        }
+        self.pass_time().await?;
+        self.cursor.advance(Position { block: batch.upto.number, hash: batch.upto.hash }).await
+    }
+
+    async fn apply(&self, events: &[Located], stop: &CancellationToken) -> Result<(), StoreError> {
         let mut room = false;
         for located in events {
             room |= matches!(located.event, Event::LeaseEnded { .. } | Event::JobEnded { .. });
+            if let Event::OrderPlaced(placed) = &located.event {
+                self.take_placed(placed, stop).await?;
+            }
             self.apply_one(located).await?;
         }
         if room {
             let offers: Vec<B256> = self.desk.live().offers().keys().copied().collect();
             for offer in offers {
                 self.refresh(offer).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits out a chain that does not answer: nobody posts this order again.
+    async fn take_placed(&self, placed: &PlacedOrder, stop: &CancellationToken) -> Result<(), StoreError> {
+        let backoff = Backoff { first: Duration::from_millis(500), ..Backoff::default() };
+        for failed in 1.. {
+            match self.desk.take_placed(placed).await {
+                Ok(()) => return Ok(()),
+                Err(TakeError::Store(error)) => return Err(error),
+                Err(TakeError::Chain(error)) => {
+                    let problem = sublet_daemon::report(&error);
+                    tracing::warn!(order = %placed.hash, problem, "cannot take a placed order yet");
+                }
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(backoff.delay(failed))).await.is_none() {
+                break;
             }
         }
         Ok(())
@@ -148,6 +188,19 @@ impl Follower {
             tracing::warn!(%offer, error = %sublet_daemon::report(&error), "cannot ask how full an offer is");
         }
     }
+}
+
+/// Takes orders that were placed before this book began and still wait.
+async fn take_all_placed(desk: &Desk, from: u64, to: u64) -> Result<(), Broken> {
+    let placed = desk.ledger.placed_orders(from, to).await.map_err(FollowError::Chain)?;
+    for order in placed {
+        match desk.take_placed(&order).await {
+            Ok(()) => {}
+            Err(TakeError::Store(error)) => return Err(error.into()),
+            Err(TakeError::Chain(error)) => return Err(FollowError::Chain(error).into()),
+        }
+    }
+    Ok(())
 }
 
 /// Asks the chain how many agreements of a live offer are open.

@@ -2,7 +2,7 @@
 
 use sublet_base::{Address, B256, UnixTime};
 use sublet_chain::ReadError;
-use sublet_market::{Signature, SignedOffer, SignedOrder, TypedData, check_key_signature};
+use sublet_market::{Order, Signature, SignedOffer, SignedOrder, TypedData, check_key_signature};
 use sublet_wire::solver::Refusal;
 
 use crate::desk::Desk;
@@ -23,7 +23,7 @@ impl Intake<'_> {
         let ledger = &self.desk.ledger;
         let offer = &signed.offer;
         let now = self.check_validity(offer.valid_until).await?;
-        self.check_signature(offer, &signed.signature, offer.provider)?;
+        self.check_signature(offer, &signed.signature, offer.provider).await?;
         let facts = ledger.provider(offer.provider).await.map_err(lost)?;
         let registered = facts.is_some();
         let heard = |last_beat: UnixTime| now.since(last_beat) <= u64::from(ledger.rules().max_gap.0);
@@ -57,7 +57,7 @@ impl Intake<'_> {
         if order.solver_fee < self.desk.config.min_fee {
             return Err(refuse::fee_too_low(order.solver_fee, self.desk.config.min_fee));
         }
-        self.check_signature(order, &signed.signature, order.renter)?;
+        self.check_signature(order, &signed.signature, order.renter).await?;
         if ledger.is_nonce_used(order.renter, order.nonce).await.map_err(lost)? {
             return Err(refuse::nonce_used());
         }
@@ -78,14 +78,49 @@ impl Intake<'_> {
         }
     }
 
-    /// Only keys sign here: a contract account's signature (ERC-1271) is for the chain to judge, at `open`.
-    pub(crate) fn check_signature(
+    /// By the contract's rule: a key's signature first, then what the account's own contract says (ERC-1271).
+    pub(crate) async fn check_signature(
         &self,
         document: &impl TypedData,
         signature: &Signature,
         author: Address,
     ) -> Result<(), Refusal> {
-        let domain = self.desk.ledger.domain();
-        check_key_signature(document, &domain, signature, author).map_err(|_| refuse::wrong_signature(author, &domain))
+        let ledger = &self.desk.ledger;
+        let domain = ledger.domain();
+        if check_key_signature(document, &domain, signature, author).is_ok() {
+            return Ok(());
+        }
+        let digest = document.signing_hash(&domain);
+        match ledger.is_contract_signature(author, digest, signature).await.map_err(lost)? {
+            true => Ok(()),
+            false => Err(refuse::wrong_signature(author, &domain)),
+        }
+    }
+
+    /// Why an order that was placed on chain is not for this book, if it is not. Its money is looked at when matching:
+    /// nobody is there to be told.
+    pub(crate) async fn misplaced(&self, order: &Order) -> Result<Option<String>, ReadError> {
+        let ledger = &self.desk.ledger;
+        if let Err(error) = order.check() {
+            return Ok(Some(error.to_string()));
+        }
+        if order.solver != Address::ZERO && order.solver != self.desk.account {
+            return Ok(Some(format!("it names the solver {}", order.solver)));
+        }
+        if order.solver_fee < self.desk.config.min_fee {
+            return Ok(Some(format!(
+                "it pays {}, this solver asks for {}",
+                order.solver_fee, self.desk.config.min_fee
+            )));
+        }
+        let (now, longest) = (ledger.head().await?.time, self.desk.config.max_validity);
+        if order.valid_until <= now {
+            return Ok(Some("it is past its validity".to_owned()));
+        }
+        if order.valid_until > now.plus(longest) {
+            return Ok(Some(format!("it is valid for longer than the {longest} this solver keeps documents")));
+        }
+        let used = ledger.is_nonce_used(order.renter, order.nonce).await?;
+        Ok(used.then(|| "it is filled or cancelled".to_owned()))
     }
 }

@@ -1,13 +1,14 @@
 //! The solver: keeps the book of signed offers and orders, matches them, opens agreements on chain.
 //!
 //! ```text
-//!            HTTP + websocket                       ┌─ matcher ── plan() ── opener ──▶ chain: open
+//!            HTTP + websocket                       ┌─ matcher ── plan() ── opener ──▶ chain: open, openMany
 //! providers ──offers──▶ intake ──▶ desk (the book) ◀┤
-//! renters ────orders──▶  checks     SQLite + memory └─ follower ◀── chain: fills, cancellations, time
+//! renters ────orders──▶  checks     SQLite + memory └─ follower ◀── chain: placed orders, fills, cancellations, time
 //! ```
 //! Untrusted by design: both signatures are checked on chain, so a solver can refuse or delay, never cheat. Everything
 //! acknowledged is stored before it is answered; a restart loses nothing and never opens twice.
 
+mod batch;
 mod config;
 mod desk;
 mod feed;
@@ -19,6 +20,8 @@ mod live;
 mod matcher;
 mod opener;
 mod refuse;
+mod room;
+mod shares;
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,6 +58,14 @@ pub enum SolverError {
     /// A part failed.
     #[error("the solver stopped")]
     Stopped(#[from] SuperviseError),
+}
+
+impl SolverError {
+    /// True if another address to listen on would help.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        matches!(self, Self::Listen { .. })
+    }
 }
 
 /// What a solver stands on.

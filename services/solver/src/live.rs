@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sublet_base::{Address, B256, Price, U256};
 use sublet_market::{Kind, SignedOffer, SignedOrder};
+use sublet_store::{InBatch, OrderState};
 use sublet_wire::solver::{OfferQuery, OfferView, Unfilled};
 
 /// An offer that may be matched.
@@ -27,12 +28,26 @@ impl LiveOffer {
     }
 }
 
+/// Where an order is on its way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) offer: B256,
+    /// Its place in a transaction that opens several.
+    pub(crate) batch: Option<InBatch>,
+}
+
+impl From<Opening> for OrderState {
+    fn from(opening: Opening) -> Self {
+        Self::Opening { offer: opening.offer, batch: opening.batch }
+    }
+}
+
 /// An order that waits or is being opened.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveOrder {
     pub(crate) signed: SignedOrder,
-    /// The offer it is being opened against.
-    pub(crate) opening: Option<B256>,
+    /// What it is being opened against.
+    pub(crate) opening: Option<Opening>,
     /// Why nothing fitted at the last plan.
     pub(crate) reasons: Vec<Unfilled>,
     /// Position in the order of arrival.
@@ -99,27 +114,39 @@ impl Live {
     pub(crate) fn remove_order(&mut self, hash: B256) -> Option<LiveOrder> {
         let order = self.orders.remove(&hash)?;
         unindex(&mut self.orders_of, order.signed.order.renter, hash);
-        if let Some(offer) = order.opening.and_then(|offer| self.offers.get_mut(&offer)) {
+        if let Some(offer) = order.opening.and_then(|opening| self.offers.get_mut(&opening.offer)) {
             offer.opening = offer.opening.saturating_sub(1);
         }
         Some(order)
     }
 
     /// Marks an order as on its way to an offer.
-    pub(crate) fn begin_opening(&mut self, order: B256, offer: B256) {
+    pub(crate) fn begin_opening(&mut self, order: B256, opening: Opening) {
         if let Some(order) = self.orders.get_mut(&order) {
-            order.opening = Some(offer);
+            order.opening = Some(opening);
             order.reasons.clear();
-            if let Some(offer) = self.offers.get_mut(&offer) {
+            if let Some(offer) = self.offers.get_mut(&opening.offer) {
                 offer.opening += 1;
             }
         }
     }
 
+    /// Notes the transaction that an order on its way became part of.
+    pub(crate) fn set_batch(&mut self, order: B256, batch: InBatch) {
+        if let Some(opening) = self.orders.get_mut(&order).and_then(|order| order.opening.as_mut()) {
+            opening.batch = Some(batch);
+        }
+    }
+
+    /// Orders on their way.
+    pub(crate) fn openings(&self) -> Vec<(B256, Opening)> {
+        self.orders.iter().filter_map(|(hash, order)| order.opening.map(|opening| (*hash, opening))).collect()
+    }
+
     /// Takes that back.
     pub(crate) fn end_opening(&mut self, order: B256) {
-        if let Some(offer) = self.orders.get_mut(&order).and_then(|order| order.opening.take())
-            && let Some(offer) = self.offers.get_mut(&offer)
+        if let Some(opening) = self.orders.get_mut(&order).and_then(|order| order.opening.take())
+            && let Some(offer) = self.offers.get_mut(&opening.offer)
         {
             offer.opening = offer.opening.saturating_sub(1);
         }

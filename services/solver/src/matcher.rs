@@ -8,14 +8,18 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use sublet_base::{Address, B256};
 use sublet_chain::{Head, ReadError};
 use sublet_daemon::CancellationToken;
+use sublet_market::Class;
 use sublet_matching::{Account, Book, OpenOffer, PendingOrder, Plan, Policy, Provider, Reason, plan};
 use sublet_store::StoreError;
 use sublet_wire::solver::Unfilled;
+use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::batch::{self, Row};
 use crate::desk::Desk;
 use crate::opener::{self, Rest};
+use crate::shares::Limits;
 
 /// Balances and beats change without telling; so look again this often.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -27,13 +31,21 @@ const QUESTIONS: usize = 8;
 /// The loop that matches.
 pub(crate) struct Matcher {
     desk: Arc<Desk>,
+    /// Documents to leave alone until then.
     resting: HashMap<B256, Instant>,
-    openings: JoinSet<Result<Rest, StoreError>>,
+    /// Pairs of offer and order to leave apart until then.
+    apart: HashMap<(B256, B256), Instant>,
+    limits: Limits,
+    openings: JoinSet<Result<Vec<Rest>, StoreError>>,
 }
 
 impl Matcher {
     pub(crate) fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, resting: HashMap::new(), openings: JoinSet::new() }
+        let limits = Limits {
+            batch: (desk.config.max_batch as usize).max(1),
+            transactions: (desk.config.max_transactions as usize).max(1),
+        };
+        Self { desk, resting: HashMap::new(), apart: HashMap::new(), limits, openings: JoinSet::new() }
     }
 
     /// Matches until told to stop; openings that are under way then are finished by the next start.
@@ -41,14 +53,21 @@ impl Matcher {
     /// # Errors
     /// The store's; a chain that does not answer is waited for.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
-        self.resume(&stop);
+        self.resume(&stop).await?;
+        let mut complaint = String::new();
         while !stop.is_cancelled() {
             let before = Instant::now();
             match stop.run_until_cancelled(self.round(&stop)).await {
-                Some(Ok(())) | None => {}
-                Some(Err(RoundError::Store(error))) => return Err(error),
-                Some(Err(RoundError::Chain(error))) => {
-                    tracing::warn!(error = %sublet_daemon::report(&error), "cannot match while the chain does not answer");
+                Some(Ok(())) => complaint.clear(),
+                None => {}
+                Some(Err(RoundError::Store(error))) if !error.is_full() => return Err(error),
+                Some(Err(error)) => {
+                    // Said once, not every round.
+                    let why = error.to_string();
+                    if complaint != why {
+                        tracing::warn!(error = %sublet_daemon::report(&error), "cannot match");
+                        complaint = why;
+                    }
                 }
             }
             let changed = self.desk.changed.notified();
@@ -65,35 +84,38 @@ impl Matcher {
         Ok(())
     }
 
-    /// Goes on with what a crash interrupted.
-    fn resume(&mut self, stop: &CancellationToken) {
-        let unfinished: Vec<(B256, B256)> = {
-            let live = self.desk.live();
-            live.orders().iter().filter_map(|(hash, order)| order.opening.map(|offer| (*hash, offer))).collect()
-        };
-        for (order, offer) in unfinished {
+    /// Goes on with what a crash interrupted: each transaction as it was.
+    async fn resume(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let unfinished = self.desk.live().openings();
+        let mut batches: BTreeMap<B256, Vec<Row>> = BTreeMap::new();
+        for (order, opening) in unfinished {
             tracing::info!(%order, "finding out what became of an interrupted opening");
-            let desk = Arc::clone(&self.desk);
-            let stop = stop.clone();
-            self.openings.spawn(async move {
-                match desk.pair(offer, order).await? {
-                    Some(pair) => opener::open(desk, pair, stop).await,
-                    None => Ok(Rest::Nothing),
+            let Some(pair) = self.desk.pair(opening.offer, order).await? else { continue };
+            match opening.batch {
+                Some(place) => batches.entry(place.batch).or_default().push((place.row, pair)),
+                None => {
+                    self.openings.spawn(opener::open_all(Arc::clone(&self.desk), vec![pair], stop.clone()));
                 }
-            });
+            }
         }
+        for (batch, rows) in batches {
+            let (desk, stop) = (Arc::clone(&self.desk), stop.clone());
+            self.openings.spawn(async move { batch::resume(&desk, batch, rows, &stop).await });
+        }
+        Ok(())
     }
 
-    fn note(&mut self, ended: Result<Result<Rest, StoreError>, tokio::task::JoinError>) -> Result<(), StoreError> {
-        let rest = match ended {
-            Ok(rest) => rest?,
+    fn note(&mut self, ended: Result<Result<Vec<Rest>, StoreError>, tokio::task::JoinError>) -> Result<(), StoreError> {
+        let rests = match ended {
+            Ok(rests) => rests?,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Rest::Nothing,
+            Err(_) => Vec::new(),
         };
-        match rest {
-            Rest::Nothing => {}
-            Rest::Offer(hash) | Rest::Order(hash) => {
-                self.resting.insert(hash, Instant::now() + REST);
+        let until = Instant::now() + REST;
+        for rest in rests {
+            match rest {
+                Rest::Offer(hash) | Rest::Order(hash) => drop(self.resting.insert(hash, until)),
+                Rest::Pair(offer, order) => drop(self.apart.insert((offer, order), until)),
             }
         }
         self.desk.changed.notify_one();
@@ -103,36 +125,41 @@ impl Matcher {
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), RoundError> {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
+        self.apart.retain(|_, until| *until > now);
         let head = self.desk.ledger.head().await?;
         let book = self.gather().await?;
         self.note_providers(&book, head).await;
         if book.orders.is_empty() {
             return Ok(());
         }
-        let room = (self.desk.config.max_openings as usize).saturating_sub(self.openings.len());
         let policy = Policy {
             min_fee: self.desk.config.min_fee,
             max_beat_age: self.desk.ledger.rules().max_gap,
             margin: self.desk.config.margin,
-            max_matches: room,
+            max_matches: self.limits.room(self.openings.len()),
             ..Policy::at(head.time, self.desk.account)
         };
         let plan = plan(&book, &policy);
         self.explain(&plan).await;
+        let mut pairs = Vec::new();
         for found in &plan.matches {
             if self.desk.pen().await.begin_opening(found.order, found.offer).await?
                 && let Some(pair) = self.desk.pair(found.offer, found.order).await?
             {
                 tracing::info!(order = %found.order, offer = %found.offer, price = %found.price, "matched");
-                self.openings.spawn(opener::open(Arc::clone(&self.desk), pair, stop.clone()));
+                pairs.push(pair);
             }
+        }
+        for share in self.limits.share(pairs) {
+            self.openings.spawn(opener::open_all(Arc::clone(&self.desk), share, stop.clone()));
         }
         Ok(())
     }
 
     /// The book as the plan wants it, with what the chain says of every account in it.
     async fn gather(&self) -> Result<Book, ReadError> {
-        let mut book = Book::default();
+        let mut book = Book { apart: self.apart.keys().copied().collect(), ..Book::default() };
+        let mut sets = BTreeSet::new();
         let mut providers = BTreeSet::new();
         let mut accounts = BTreeSet::new();
         {
@@ -153,6 +180,9 @@ impl Matcher {
             for (hash, order) in live.orders() {
                 if order.opening.is_none() && !self.resting.contains_key(hash) {
                     accounts.insert(order.signed.order.renter);
+                    if order.signed.order.class == Class::Exact {
+                        sets.insert(order.signed.order.mediator_set);
+                    }
                     book.orders.push(PendingOrder {
                         hash: *hash,
                         order: order.signed.order.clone(),
@@ -167,6 +197,11 @@ impl Matcher {
             .buffer_unordered(QUESTIONS)
             .try_collect::<BTreeMap<_, _>>()
             .await?;
+        for set in sets {
+            if let Some(record) = self.desk.ledger.mediator_set(set).await? {
+                book.panel_fees.insert(set, record.fees());
+            }
+        }
         Ok(book)
     }
 
@@ -199,21 +234,12 @@ impl Matcher {
 }
 
 /// Why a round ended early.
+#[derive(Debug, Error)]
 enum RoundError {
-    Chain(ReadError),
-    Store(StoreError),
-}
-
-impl From<ReadError> for RoundError {
-    fn from(error: ReadError) -> Self {
-        Self::Chain(error)
-    }
-}
-
-impl From<StoreError> for RoundError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
+    #[error("the chain cannot be asked")]
+    Chain(#[from] ReadError),
+    #[error("the book cannot be written")]
+    Store(#[from] StoreError),
 }
 
 /// The reason's word in the interface; part of its version.
@@ -225,6 +251,7 @@ fn code(reason: &Reason) -> &'static str {
         Reason::FeeTooLow { .. } => "fee-too-low",
         Reason::BalanceTooLow { .. } => "balance-too-low",
         Reason::TooExpensive { .. } => "too-expensive",
+        Reason::UnknownMediators(_) => "unknown-mediators",
         Reason::NoOffers(_) => "no-offers",
         Reason::NothingFits(_) => "nothing-fits",
         Reason::NextRound => "next-round",

@@ -1,32 +1,41 @@
-//! Opens one matched pair on chain and records the definite outcome.
+//! Opens matched pairs on chain and records the definite outcome of each.
 //!
 //! ```text
 //! waiting ──matched──▶ opening (stored) ──submit under a lasting key──▶ filled | back to waiting | refused for ever
 //! ```
-//! A crash leaves the order in `opening`; the next start submits under the same key, which finds the first transaction
-//! instead of sending a second.
+//! Several go as one transaction ([`crate::batch`]), whose rows fail alone. A crash leaves orders in `opening`; the next
+//! start asks for the same transaction by its key instead of sending a second.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 use sublet_base::B256;
-use sublet_chain::{Call, Refusal, SubmitError, TxKey};
+use sublet_chain::{Call, Landed, Refusal, SubmitError, TxKey};
 use sublet_daemon::{Backoff, CancellationToken};
 use sublet_market::{SignedOffer, SignedOrder};
 use sublet_store::{OfferState, OrderState, StoreError};
 
+use crate::batch;
 use crate::desk::Desk;
 use crate::follower;
+use crate::room::until_stored;
+
+/// Questions to the chain at once.
+const QUESTIONS: usize = 8;
 
 /// What the matcher should leave alone for a while after a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    Nothing,
     Offer(B256),
     Order(B256),
+    /// Only these two together: offer, order.
+    Pair(B256, B256),
 }
 
 /// A matched pair.
+#[derive(Clone)]
 pub(crate) struct Pair {
     pub(crate) offer_hash: B256,
     pub(crate) offer: SignedOffer,
@@ -47,11 +56,17 @@ enum Blame {
     OrderGone,
     /// The order cannot be opened at the moment.
     OrderForNow,
+    /// The two do not go together; each may with others.
+    Pair,
 }
 
 impl Pair {
     fn key(&self) -> TxKey {
         TxKey::lasting(format!("open/{}/{}", self.order_hash, self.offer_hash))
+    }
+
+    fn call(&self) -> Call {
+        Call::Open(Box::new((self.offer.clone(), self.order.clone())))
     }
 
     fn blame(&self, refusal: &Refusal) -> Blame {
@@ -70,55 +85,134 @@ impl Pair {
                 Blame::Order
             }
             Refusal::OrderNonceUsed { .. } => Blame::OrderGone,
-            // A balance, a pause, or a pair that does not go together after all.
-            _ => Blame::OrderForNow,
+            Refusal::Short { .. } | Refusal::OpenIsPaused => Blame::OrderForNow,
+            // Whatever it is, the order may still go with another offer.
+            _ => Blame::Pair,
         }
     }
 }
 
-/// Opens the pair; the order is already marked as being opened. Returns when the outcome is in the book, or at `stop`.
-pub(crate) async fn open(desk: Arc<Desk>, pair: Pair, stop: CancellationToken) -> Result<Rest, StoreError> {
-    let call = Call::Open(Box::new((pair.offer.clone(), pair.order.clone())));
-    let key = pair.key();
-    let backoff = Backoff { first: Duration::from_millis(500), ..Backoff::default() };
-    let mut failed = 0;
-    let rest = loop {
-        let Some(outcome) = stop.run_until_cancelled(desk.ledger.submit(&key, &call)).await else {
-            return Ok(Rest::Nothing);
-        };
-        match outcome {
-            Ok(landed) => {
-                let opened = landed.events.iter().find_map(|event| follower::opened(event, landed.tx));
-                match opened.filter(|opened| opened.order == pair.order_hash) {
-                    Some(opened) => desk.pen().await.fill_order(&opened).await?,
-                    None => tracing::error!(tx = %landed.tx, "a transaction that opens an agreement opened none"),
-                }
-                let _ = follower::refresh(&desk, pair.offer_hash).await;
-                break Rest::Nothing;
-            }
-            Err(SubmitError::Unknown { .. } | SubmitError::Journal(_)) => {
-                failed += 1;
-                tracing::warn!(order = %pair.order_hash, failed, "not known yet whether the agreement was opened");
-                stop.run_until_cancelled(tokio::time::sleep(backoff.delay(failed))).await;
-            }
-            Err(error) => break refused(&desk, &pair, &error).await?,
-        }
-    };
-    if let Err(error) = desk.ledger.forget(&key).await {
-        tracing::warn!(error = %sublet_daemon::report(&error), "cannot tidy the transaction journal");
+/// Opens the pairs, which are already marked as being opened: together if there are several. Returns when every outcome
+/// is in the book, or at `stop`.
+pub(crate) async fn open_all(
+    desk: Arc<Desk>,
+    pairs: Vec<Pair>,
+    stop: CancellationToken,
+) -> Result<Vec<Rest>, StoreError> {
+    if pairs.len() < 2 {
+        return open_each(&desk, pairs, &stop).await;
     }
+    // A row that is refused on chain costs gas, so each is asked about first; a single opening is asked about when sent.
+    let (mut good, mut rests) = (Vec::new(), Vec::new());
+    let asking = stream::iter(pairs).map(|pair| {
+        let desk = &desk;
+        async move {
+            let answer = desk.ledger.check(&pair.call()).await;
+            (pair, answer)
+        }
+    });
+    let mut answers = asking.buffered(QUESTIONS);
+    while let Some((pair, answer)) = answers.next().await {
+        match answer {
+            Ok(Err(refusal)) => rests.extend(refused(&desk, &pair, &refusal).await?),
+            // What the chain does not say now, it says when it is sent.
+            Ok(Ok(())) | Err(_) => good.push(pair),
+        }
+    }
+    drop(answers);
+    let more =
+        if good.len() < 2 { open_each(&desk, good, &stop).await? } else { batch::open(&desk, good, &stop).await? };
+    rests.extend(more);
+    Ok(rests)
+}
+
+/// Opens pairs one after the other, each in a transaction of its own.
+pub(crate) async fn open_each(
+    desk: &Desk,
+    pairs: Vec<Pair>,
+    stop: &CancellationToken,
+) -> Result<Vec<Rest>, StoreError> {
+    let mut rests = Vec::new();
+    for pair in pairs {
+        rests.extend(open(desk, &pair, stop).await?);
+    }
+    Ok(rests)
+}
+
+async fn open(desk: &Desk, pair: &Pair, stop: &CancellationToken) -> Result<Option<Rest>, StoreError> {
+    let (key, call) = (pair.key(), pair.call());
+    let Some(outcome) = settled(desk, stop, || desk.ledger.submit(&key, &call).boxed()).await else {
+        return Ok(None);
+    };
+    let Some(rest) = until_stored(stop, || note(desk, pair, &outcome).boxed()).await? else { return Ok(None) };
+    forget(desk, &key).await;
     Ok(rest)
 }
 
+/// Writes down what became of a single opening.
+async fn note(desk: &Desk, pair: &Pair, outcome: &Result<Landed, SubmitError>) -> Result<Option<Rest>, StoreError> {
+    match outcome {
+        Ok(landed) => {
+            if !note_opened(desk, pair, landed).await? {
+                tracing::error!(tx = %landed.tx, "a transaction that opens an agreement opened none");
+            }
+            Ok(None)
+        }
+        Err(error) => failed(desk, pair, error).await,
+    }
+}
+
+/// Asks until the answer is definite. `None` at `stop`.
+pub(crate) async fn settled<'a, T>(
+    desk: &Desk,
+    stop: &CancellationToken,
+    ask: impl Fn() -> BoxFuture<'a, Result<T, SubmitError>>,
+) -> Option<Result<T, SubmitError>> {
+    let backoff = Backoff { first: Duration::from_millis(500), ..Backoff::default() };
+    let mut times = 0;
+    loop {
+        match stop.run_until_cancelled(ask()).await? {
+            Err(SubmitError::Unknown { .. } | SubmitError::Journal(_)) => {
+                times += 1;
+                tracing::warn!(account = %desk.account, times, "not known yet whether agreements were opened");
+                stop.run_until_cancelled(tokio::time::sleep(backoff.delay(times))).await?;
+            }
+            answer => return Some(answer),
+        }
+    }
+}
+
+/// Notes what a transaction opened of this pair; false if it did not.
+pub(crate) async fn note_opened(desk: &Desk, pair: &Pair, landed: &Landed) -> Result<bool, StoreError> {
+    let opened = landed.events.iter().filter_map(|event| follower::opened(event, landed.tx));
+    let Some(opened) = opened.into_iter().find(|opened| opened.order == pair.order_hash) else { return Ok(false) };
+    desk.pen().await.fill_order(&opened).await?;
+    // Who cannot be asked now is asked at the next end of an agreement; the contract never opens beyond capacity.
+    let _ = follower::refresh(desk, pair.offer_hash).await;
+    Ok(true)
+}
+
+pub(crate) async fn forget(desk: &Desk, key: &TxKey) {
+    if let Err(error) = desk.ledger.forget(key).await {
+        tracing::warn!(error = %sublet_daemon::report(&error), "cannot tidy the transaction journal");
+    }
+}
+
 /// Nothing was opened, and that is certain.
-async fn refused(desk: &Desk, pair: &Pair, error: &SubmitError) -> Result<Rest, StoreError> {
+pub(crate) async fn failed(desk: &Desk, pair: &Pair, error: &SubmitError) -> Result<Option<Rest>, StoreError> {
+    if let Some(refusal) = error.refusal() {
+        return refused(desk, pair, refusal).await;
+    }
+    // The chain or this solver's own account: neither document is to blame.
+    let order = pair.order_hash;
+    tracing::warn!(%order, error = %sublet_daemon::report(error), "could not open an agreement");
+    desk.pen().await.return_order(order, "this solver could not send the transaction").await?;
+    Ok(Some(Rest::Order(order)))
+}
+
+/// The contract does not open this pair.
+pub(crate) async fn refused(desk: &Desk, pair: &Pair, refusal: &Refusal) -> Result<Option<Rest>, StoreError> {
     let (offer, order) = (pair.offer_hash, pair.order_hash);
-    let Some(refusal) = error.refusal() else {
-        // The chain or this solver's own account: neither document is to blame.
-        tracing::warn!(%order, error = %sublet_daemon::report(error), "could not open an agreement");
-        desk.pen().await.return_order(order, "this solver could not send the transaction").await?;
-        return Ok(Rest::Order(order));
-    };
     let reason = refusal.to_string();
     tracing::info!(%order, %offer, reason, "the contract refuses to open an agreement");
     let pen = desk.pen().await;
@@ -126,21 +220,25 @@ async fn refused(desk: &Desk, pair: &Pair, error: &SubmitError) -> Result<Rest, 
         Blame::Offer => {
             pen.return_order(order, &reason).await?;
             pen.remove_offer(offer, OfferState::Cancelled, &reason).await?;
-            Ok(Rest::Nothing)
+            Ok(None)
         }
         Blame::OfferForNow => {
             pen.return_order(order, &reason).await?;
             drop(pen);
             let _ = follower::refresh(desk, offer).await;
-            Ok(Rest::Offer(offer))
+            Ok(Some(Rest::Offer(offer)))
         }
         Blame::Order => {
             pen.end_order(order, OrderState::Refused { reason: reason.clone() }, &reason).await?;
-            Ok(Rest::Nothing)
+            Ok(None)
         }
         Blame::OrderForNow => {
             pen.return_order(order, &reason).await?;
-            Ok(Rest::Order(order))
+            Ok(Some(Rest::Order(order)))
+        }
+        Blame::Pair => {
+            pen.return_order(order, &reason).await?;
+            Ok(Some(Rest::Pair(offer, order)))
         }
         Blame::OrderGone => {
             drop(pen);
@@ -150,14 +248,14 @@ async fn refused(desk: &Desk, pair: &Pair, error: &SubmitError) -> Result<Rest, 
 }
 
 /// Somebody filled or cancelled the order; if the chain's events up to now do not say who, it was before our time.
-async fn gone(desk: &Desk, order: B256, reason: &str) -> Result<Rest, StoreError> {
+async fn gone(desk: &Desk, order: B256, reason: &str) -> Result<Option<Rest>, StoreError> {
     match desk.ledger.head().await {
         Ok(head) => desk.caught_up(head.block.number).await,
         Err(_) => {
             desk.pen().await.return_order(order, reason).await?;
-            return Ok(Rest::Order(order));
+            return Ok(Some(Rest::Order(order)));
         }
     }
     desk.pen().await.end_order(order, OrderState::Cancelled, reason).await?;
-    Ok(Rest::Nothing)
+    Ok(None)
 }

@@ -39,6 +39,15 @@ pub(crate) struct State {
     pub(crate) cancelled: HashSet<B256>,
     pub(crate) counts: HashMap<B256, u32>,
     pub(crate) mood: Mood,
+    /// Offers that the contract opens with nobody's order.
+    pub(crate) unfit: HashMap<B256, Refusal>,
+    /// Orders that are refused when mined, although they look good before.
+    pub(crate) spoiled: HashMap<B256, Refusal>,
+    /// What each transaction was asked to open.
+    pub(crate) transactions: Vec<usize>,
+    /// Digests that contract accounts call signed, with the signature they expect.
+    pub(crate) contract_signatures: HashMap<(Address, B256), Vec<u8>>,
+    pub(crate) sets: HashMap<MediatorSetId, MediatorSetRecord>,
     pub(crate) down: bool,
     /// Openings that were mined.
     pub(crate) mined: Vec<(B256, B256)>,
@@ -77,15 +86,58 @@ impl State {
         if order.order.valid_until.0 < START.0 + self.time {
             return Some(Refusal::OrderExpired { order: order_hash, valid_until: order.order.valid_until });
         }
+        let placed = order.signature.bytes().is_empty() && self.placed(order_hash).is_some();
+        if !placed && order.verify(&DOMAIN).is_err() && !self.contract_signed(renter, order_hash, &order.signature) {
+            return Some(Refusal::OrderBadSignature { renter, order: order_hash });
+        }
+        if let Some(refusal) = self.unfit.get(&offer_hash) {
+            return Some(refusal.clone());
+        }
         if self.counts.get(&offer_hash).copied().unwrap_or(0) >= offer.offer.capacity {
             return Some(Refusal::OfferFull { offer: offer_hash, capacity: offer.offer.capacity });
         }
         None
     }
 
+    fn contract_signed(&self, account: Address, digest: B256, signature: &Signature) -> bool {
+        self.contract_signatures.get(&(account, digest)).is_some_and(|expected| expected == signature.bytes())
+    }
+
+    fn placed(&self, hash: B256) -> Option<PlacedOrder> {
+        self.blocks.iter().flatten().find_map(|event| match event {
+            Event::OrderPlaced(placed) if placed.hash == hash => Some((**placed).clone()),
+            _ => None,
+        })
+    }
+
     /// What `open` does, by whoever calls.
     pub(crate) fn open(&mut self, offer: &SignedOffer, order: &SignedOrder) -> Result<Landed, Refusal> {
-        if let Some(refusal) = self.refusal(offer, order) {
+        let event = self.row(offer, order)?;
+        Ok(self.land(vec![event]))
+    }
+
+    /// What `openMany` does.
+    fn open_many(&mut self, pairs: &[(SignedOffer, SignedOrder)]) -> Landed {
+        let mut events = Vec::new();
+        for (index, (offer, order)) in pairs.iter().enumerate() {
+            let (renter, provider) = (order.order.renter, offer.offer.provider);
+            events.push(match self.row(offer, order) {
+                Ok(event) => event,
+                Err(refusal) => Event::OpenRefused { index: index as u64, renter, provider, refusal },
+            });
+        }
+        self.land(events)
+    }
+
+    fn land(&mut self, events: Vec<Event>) -> Landed {
+        let block = self.mine(events.clone());
+        let tx = B256::from(U256::from(0xabc_0000 + block.number));
+        Landed { tx, block, gas_used: 1, fee: U256::ZERO, events }
+    }
+
+    fn row(&mut self, offer: &SignedOffer, order: &SignedOrder) -> Result<Event, Refusal> {
+        let spoiled = self.spoiled.get(&order.order.signing_hash(&DOMAIN)).cloned();
+        if let Some(refusal) = self.refusal(offer, order).or(spoiled) {
             return Err(refusal);
         }
         let (offer_hash, order_hash) = (offer.offer.signing_hash(&DOMAIN), order.order.signing_hash(&DOMAIN));
@@ -94,10 +146,7 @@ impl State {
         self.mined.push((offer_hash, order_hash));
         let id = self.mined.len() as u64;
         self.offers.insert(id, offer_hash);
-        let event = opened(id, offer, order);
-        let block = self.mine(vec![event.clone()]);
-        let tx = B256::from(U256::from(0xabc_0000 + id));
-        Ok(Landed { tx, block, gas_used: 1, fee: U256::ZERO, events: vec![event] })
+        Ok(opened(id, offer, order))
     }
 }
 
@@ -291,6 +340,9 @@ impl Ledger for FakeLedger {
     async fn job(&self, _: JobId) -> Result<Option<JobRecord>, ReadError> {
         Ok(None)
     }
+    async fn job_opened(&self, _: JobId) -> Result<Option<JobOpened>, ReadError> {
+        Ok(None)
+    }
     async fn open_count(&self, offer: B256) -> Result<u32, ReadError> {
         Ok(self.up()?.counts.get(&offer).copied().unwrap_or(0))
     }
@@ -306,14 +358,19 @@ impl Ledger for FakeLedger {
     async fn is_open_paused(&self) -> Result<bool, ReadError> {
         Ok(false)
     }
-    async fn is_contract_signature(&self, _: Address, _: B256, _: &Signature) -> Result<bool, ReadError> {
-        Ok(false)
+    async fn is_contract_signature(
+        &self,
+        account: Address,
+        digest: B256,
+        signature: &Signature,
+    ) -> Result<bool, ReadError> {
+        Ok(self.up()?.contract_signed(account, digest, signature))
     }
     async fn mediator(&self, _: Address) -> Result<Option<MediatorRecord>, ReadError> {
         Ok(None)
     }
-    async fn mediator_set(&self, _: MediatorSetId) -> Result<Option<MediatorSetRecord>, ReadError> {
-        Ok(None)
+    async fn mediator_set(&self, set: MediatorSetId) -> Result<Option<MediatorSetRecord>, ReadError> {
+        Ok(self.up()?.sets.get(&set).cloned())
     }
     async fn mediator_set_count(&self) -> Result<u64, ReadError> {
         Ok(0)
@@ -327,14 +384,26 @@ impl Ledger for FakeLedger {
     async fn gateways(&self, _: u64, _: u64) -> Result<Vec<GatewayRecord>, ReadError> {
         Ok(Vec::new())
     }
-    async fn placed_order(&self, _: B256) -> Result<Option<PlacedOrder>, ReadError> {
-        Ok(None)
+    async fn placed_order(&self, order: B256) -> Result<Option<PlacedOrder>, ReadError> {
+        Ok(self.up()?.placed(order))
     }
-    async fn check(&self, _: &Call) -> Result<Result<(), Refusal>, ReadError> {
-        Ok(Ok(()))
+    async fn placed_orders(&self, from: u64, to: u64) -> Result<Vec<PlacedOrder>, ReadError> {
+        let placed = |located: &Located| match &located.event {
+            Event::OrderPlaced(placed) => Some((**placed).clone()),
+            _ => None,
+        };
+        Ok(self.events(from, to).await?.iter().filter_map(placed).collect())
+    }
+    async fn check(&self, call: &Call) -> Result<Result<(), Refusal>, ReadError> {
+        let Call::Open(pair) = call else { return Ok(Ok(())) };
+        Ok(self.up()?.refusal(&pair.0, &pair.1).map_or(Ok(()), Err))
     }
     async fn submit(&self, key: &TxKey, call: &Call) -> Result<Landed, SubmitError> {
-        let Call::Open(pair) = call else { return Err(SubmitError::Invalid("only open".into())) };
+        let pairs: Vec<(SignedOffer, SignedOrder)> = match call {
+            Call::Open(pair) => vec![(**pair).clone()],
+            Call::OpenMany(pairs) => pairs.clone(),
+            _ => return Err(SubmitError::Invalid("only openings".into())),
+        };
         let (silent, answer) = {
             let mut state = self.up().map_err(SubmitError::NotSent)?;
             if let Some(landed) = state.answers.get(key.name()) {
@@ -342,8 +411,13 @@ impl Ledger for FakeLedger {
             } else {
                 let silent = matches!(state.mood, Mood::Silent(_));
                 let sent = !matches!(state.mood, Mood::Silent(false));
-                let answer = if sent { state.open(&pair.0, &pair.1) } else { Err(Refusal::OpenIsPaused) };
+                let answer = match call {
+                    _ if !sent => Err(Refusal::OpenIsPaused),
+                    Call::OpenMany(_) => Ok(state.open_many(&pairs)),
+                    _ => state.open(&pairs[0].0, &pairs[0].1),
+                };
                 if let Ok(landed) = &answer {
+                    state.transactions.push(pairs.len());
                     state.answers.insert(key.name().to_owned(), landed.clone());
                 }
                 (silent, answer)

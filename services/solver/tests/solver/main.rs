@@ -1,7 +1,9 @@
 //! The solver from outside: real HTTP, a real store, a chain in memory.
 #![allow(clippy::unwrap_used)] // A test that cannot go on should say where.
 
+mod batches;
 mod intake;
 mod ledger;
 mod matching;
+mod placed;
 mod support;

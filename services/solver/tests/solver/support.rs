@@ -1,6 +1,6 @@
 //! A solver over real HTTP on a chain in memory, and people with keys.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub(crate) struct Running {
     stop: CancellationToken,
     task: JoinHandle<Result<(), SolverError>>,
     runtime: Runtime,
+    folder: PathBuf,
 }
 
 pub(crate) async fn start(ledger: &Arc<FakeLedger>, folder: &Path) -> Running {
@@ -42,8 +43,15 @@ pub(crate) async fn start_with(ledger: &Arc<FakeLedger>, folder: &Path, config: 
     let solver = bound.await.unwrap();
     let url = format!("http://{}", solver.address());
     let stop = CancellationToken::new();
-    let task = runtime.spawn(solver.serve(stop.clone()));
-    Running { client: SolverClient::new(&url).unwrap(), url, stop, task, runtime }
+    let serving = solver.serve(stop.clone());
+    let task = runtime.spawn(async move {
+        let ended = serving.await;
+        if let Err(error) = &ended {
+            eprintln!("the solver ended: {}", sublet_daemon::report(error));
+        }
+        ended
+    });
+    Running { client: SolverClient::new(&url).unwrap(), url, stop, task, runtime, folder: folder.to_owned() }
 }
 
 impl Running {
@@ -54,9 +62,10 @@ impl Running {
         end(self.runtime).await;
     }
 
-    /// Kills it where it stands.
+    /// Kills it where it stands. SQLite's own threads would die with the process; here they finish their last statement.
     pub(crate) async fn crash(self) {
         end(self.runtime).await;
+        until(async || (!is_open(&self.folder)).then_some(())).await;
     }
 
     pub(crate) async fn order(&self, hash: B256) -> OrderView {
@@ -67,6 +76,12 @@ impl Running {
     pub(crate) async fn order_until(&self, hash: B256, wanted: impl Fn(&OrderState) -> bool) -> OrderView {
         until(async || Some(self.order(hash).await).filter(|view| wanted(&view.state))).await
     }
+}
+
+/// Whether this process has a file of the folder open.
+fn is_open(folder: &Path) -> bool {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
+    files.into_iter().any(|file| file.starts_with(folder))
 }
 
 /// Drops every task at its next wait.
