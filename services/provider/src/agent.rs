@@ -5,21 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sublet_base::{Amount, MachineId, PeerKey, UnixTime};
-use sublet_chain::{Call, Head, ReadError, TxKey};
-use sublet_daemon::{Backoff, BoxError, CancellationToken, SuperviseError, Supervisor};
+use sublet_base::{Amount, JobId, MachineId, PeerKey, UnixTime};
+use sublet_chain::{Call, Head, JobState, ReadError, TxKey};
+use sublet_daemon::{BoxError, CancellationToken, SuperviseError, Supervisor};
+use sublet_market::SignedAcceptance;
 use sublet_wire::link::Agreement;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::config::ProviderConfig;
-use crate::decide::{AccountAction, AccountView, OnChain, Policy, decide, decide_account, orphans};
+use crate::decide::{
+    AccountAction, AccountView, Action, OnChain, Policy, Send, Till, decide, decide_account, next_settlement, orphans,
+};
 use crate::execute::{ExecuteError, execute};
 use crate::follow::follow;
 use crate::peer::Peers;
 use crate::ports::Ports;
 use crate::publish::publish;
+use crate::rest::Rests;
+use crate::settle::settle;
 use crate::state::State;
 
 /// Looks at the host, and at what is due, this often.
@@ -30,7 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Work under way may take this long to end when stopping; the next start goes on with it otherwise.
 const DRAIN: Duration = Duration::from_secs(10);
-const RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30), attempts: 0 };
 
 /// Why a provider does not run, or stopped.
 #[derive(Debug, Error)]
@@ -88,7 +92,21 @@ enum Subject {
     Agreement(Agreement),
     Orphan(MachineId),
     Account,
+    /// All settlements: one transaction at a time.
+    Till,
 }
+
+/// What is done about a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Agreement(Action),
+    RemoveOrphan,
+    Account(AccountAction),
+    Settle,
+}
+
+/// What was done, and how that ended.
+type Done = (Subject, Step, Result<(), ExecuteError>);
 
 struct Worker {
     state: Arc<State>,
@@ -96,10 +114,12 @@ struct Worker {
     policy: Arc<Policy>,
     peer_key: PeerKey,
     info: String,
-    running: JoinSet<(Subject, Result<(), ExecuteError>)>,
+    running: JoinSet<Done>,
     busy: HashSet<Subject>,
-    failures: HashMap<Subject, (u32, Instant)>,
+    rests: Rests<Subject, Step>,
     asked: HashMap<Agreement, Instant>,
+    /// Jobs that are being settled.
+    settling: BTreeSet<Agreement>,
     account_asked: Option<Instant>,
     /// What the last registration says about us. Only we register, so it is looked for once.
     registered_info: Option<String>,
@@ -123,8 +143,9 @@ impl Worker {
             info,
             running: JoinSet::new(),
             busy: HashSet::new(),
-            failures: HashMap::new(),
+            rests: Rests::new(),
             asked: HashMap::new(),
+            settling: BTreeSet::new(),
             account_asked: None,
             registered_info: None,
             free: Amount::ZERO,
@@ -169,23 +190,17 @@ impl Worker {
         }
     }
 
-    fn ended(
-        &mut self,
-        done: Result<(Subject, Result<(), ExecuteError>), tokio::task::JoinError>,
-    ) -> Result<(), BoxError> {
-        let (subject, result) = done?;
+    fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<(), BoxError> {
+        let (subject, step, result) = done?;
         self.busy.remove(&subject);
         match result {
-            Ok(()) => {
-                self.failures.remove(&subject);
-            }
-            Err(ExecuteError::Store(error)) => return Err(error.into()),
+            Ok(()) => self.rests.worked(&subject),
+            // Nothing is done that is not written down first, so a full disk only has to be waited out.
+            Err(ExecuteError::Store(error)) if !error.is_full() => return Err(error.into()),
             Err(error) => {
-                let failed = self.failures.get(&subject).map_or(0, |f| f.0).saturating_add(1);
-                let wait = RETRY.delay(failed);
                 let chain = sublet_daemon::report(&error);
-                tracing::warn!(?subject, failed, wait_ms = wait.as_millis(), error = %chain, "will decide again");
-                self.failures.insert(subject.clone(), (failed, Instant::now() + wait));
+                let (failed, rest) = self.rests.failed(subject.clone(), step);
+                tracing::warn!(?subject, failed, rest_ms = rest.as_millis(), error = %chain, "will decide again");
             }
         }
         match subject {
@@ -194,6 +209,11 @@ impl Worker {
             }
             Subject::Account => self.account_asked = None,
             Subject::Orphan(_) => {}
+            Subject::Till => {
+                for id in std::mem::take(&mut self.settling) {
+                    self.asked.remove(&id);
+                }
+            }
         }
         Ok(())
     }
@@ -285,19 +305,33 @@ impl Worker {
             Agreement::Lease(id) => {
                 self.state.ledger.lease(id).await?.map_or(OnChain::Nothing, |l| OnChain::Lease(Box::new(l)))
             }
-            Agreement::Job(id) => {
-                self.state.ledger.job(id).await?.map_or(OnChain::Nothing, |j| OnChain::Job(Box::new(j)))
-            }
+            Agreement::Job(id) => self.read_job(id).await?,
+        })
+    }
+
+    async fn read_job(&self, id: JobId) -> Result<OnChain, ReadError> {
+        let Some(job) = self.state.ledger.job(id).await? else { return Ok(OnChain::Nothing) };
+        if job.state != JobState::Disputed {
+            self.state.panels.dismiss(id);
+            return Ok(OnChain::Job(Box::new(job)));
+        }
+        let block = self.head.as_ref().map_or(0, |(head, _)| head.block.number);
+        let dispute = self.state.panels.refresh(self.state.ledger.as_ref(), id).await?;
+        Ok(match dispute {
+            Some(dispute) => OnChain::Disputed { dispute: Box::new(dispute), block },
+            // Resolved between the two questions: the next look sees the end.
+            None => OnChain::Job(Box::new(job)),
         })
     }
 
     fn work(&mut self, now: UnixTime) {
         self.work_on_account(now);
         let cases = self.state.cases().clone();
+        let mut accepted = Vec::new();
         for (id, case) in &cases {
             let subject = Subject::Agreement(*id);
             // Never decide on what was read before our own last action: `asked` is empty until it is read again.
-            if !self.may(&subject) || !self.asked.contains_key(id) {
+            if self.busy.contains(&subject) || !self.asked.contains_key(id) || self.settling.contains(id) {
                 continue;
             }
             let action = {
@@ -305,16 +339,41 @@ impl Worker {
                 decide(case, heard.chain.get(id), heard.on_host(&case.machine()), now, &self.policy)
             };
             let Some(action) = action else { continue };
+            let step = Step::Agreement(action.clone());
+            if self.rests.rests(&subject, &step) {
+                continue;
+            }
             tracing::debug!(agreement = %id, ?action, "decided");
+            if let (Agreement::Job(job), Action::Send(Send::SettleJob(acceptance))) = (id, &action) {
+                accepted.push((*job, (**acceptance).clone()));
+                continue;
+            }
             let (state, config, policy, case) =
                 (self.state.clone(), self.config.clone(), self.policy.clone(), case.clone());
-            self.start(subject, async move {
+            self.start(subject, step, async move {
                 let result = execute(&state, &config, &policy, &case, action, now).await;
                 state.wake.notify_one();
                 result
             });
         }
+        self.work_on_till(accepted);
         self.work_on_orphans(&cases);
+    }
+
+    fn work_on_till(&mut self, accepted: Vec<(JobId, SignedAcceptance)>) {
+        let waits = self.busy.contains(&Subject::Till) || self.rests.rests(&Subject::Till, &Step::Settle);
+        let till = if waits { Till::Busy } else { Till::Idle };
+        let now = next_settlement(till, accepted);
+        if now.is_empty() {
+            return;
+        }
+        self.settling = now.iter().map(|(id, _)| Agreement::Job(*id)).collect();
+        let state = self.state.clone();
+        self.start(Subject::Till, Step::Settle, async move {
+            let result = settle(&state, now).await;
+            state.wake.notify_one();
+            result
+        });
     }
 
     fn work_on_orphans(&mut self, cases: &BTreeMap<Agreement, crate::case::Case>) {
@@ -328,16 +387,16 @@ impl Worker {
         };
         for id in found {
             let subject = Subject::Orphan(id.clone());
-            if self.may(&subject) {
+            if !self.busy.contains(&subject) && !self.rests.rests(&subject, &Step::RemoveOrphan) {
                 tracing::warn!(machine = %id, "belongs to no agreement; removing it");
                 let state = self.state.clone();
-                self.start(subject, async move { Ok(state.host.delete(&id).await?) });
+                self.start(subject, Step::RemoveOrphan, async move { Ok(state.host.delete(&id).await?) });
             }
         }
     }
 
     fn work_on_account(&mut self, now: UnixTime) {
-        if !self.may(&Subject::Account) || self.account_asked.is_none() {
+        if self.busy.contains(&Subject::Account) || self.account_asked.is_none() {
             return;
         }
         let action = {
@@ -356,6 +415,10 @@ impl Worker {
         let alive = self.state.heard().account.as_ref().is_some_and(|a| a.online) && !self.host_down;
         let action = action.or_else(|| (!self.greeted && alive).then_some(AccountAction::Beat));
         let Some(action) = action else { return };
+        let step = Step::Account(action.clone());
+        if self.rests.rests(&Subject::Account, &step) {
+            return;
+        }
         self.greeted |= matches!(action, AccountAction::Beat | AccountAction::GoOnline);
         let (name, call) = match action {
             AccountAction::Register => {
@@ -368,7 +431,7 @@ impl Worker {
             AccountAction::Withdraw(amount) => (format!("withdraw/{}", amount.0), Call::Withdraw(amount)),
         };
         let state = self.state.clone();
-        self.start(Subject::Account, async move {
+        self.start(Subject::Account, step, async move {
             let key = TxKey::passing(format!("provider/{name}"));
             let landed = state.ledger.submit(&key, &call).await?;
             tracing::debug!(call = name, tx = %landed.tx, "done on chain");
@@ -376,17 +439,17 @@ impl Worker {
         });
     }
 
-    /// Not under way, and not waiting after a failure.
-    fn may(&self, subject: &Subject) -> bool {
-        !self.busy.contains(subject) && self.failures.get(subject).is_none_or(|(_, until)| Instant::now() >= *until)
-    }
-
-    fn start(&mut self, subject: Subject, work: impl Future<Output = Result<(), ExecuteError>> + Send + 'static) {
+    fn start(
+        &mut self,
+        subject: Subject,
+        step: Step,
+        work: impl Future<Output = Result<(), ExecuteError>> + std::marker::Send + 'static,
+    ) {
         if let Subject::Agreement(id) = &subject {
             // What is known of it is out of date from here on.
             self.asked.remove(id);
         }
         self.busy.insert(subject.clone());
-        self.running.spawn(async move { (subject, work.await) });
+        self.running.spawn(async move { (subject, step, work.await) });
     }
 }

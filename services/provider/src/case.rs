@@ -24,6 +24,9 @@ pub struct Opened {
     pub renter: Address,
     /// Digest of our offer.
     pub offer: B256,
+    /// Digest of the order. Journals of older versions do not have it.
+    #[serde(default)]
+    pub order: Option<B256>,
     /// Hash of the machine request or job.
     pub workload: B256,
     /// Whom to talk to about it, and nobody else.
@@ -44,6 +47,7 @@ impl From<&LeaseOpened> for Opened {
             agreement: Agreement::Lease(e.id),
             renter: e.renter,
             offer: e.offer,
+            order: Some(e.order),
             workload: e.workload,
             peer_key: e.peer_key,
             class: Class::None,
@@ -60,6 +64,7 @@ impl From<&JobOpened> for Opened {
             agreement: Agreement::Job(e.id),
             renter: e.renter,
             offer: e.offer,
+            order: Some(e.order),
             workload: e.workload,
             peer_key: e.peer_key,
             class: e.class,
@@ -85,6 +90,8 @@ pub struct Finished {
 pub enum Note {
     /// The renter handed over the document; it was checked.
     Handed(String),
+    /// The chain has no document of it: the renter hands it over.
+    Unplaced,
     /// The machine is about to be created.
     Creating,
     /// The machine is about to be started.
@@ -101,6 +108,8 @@ pub enum Note {
     Accepted(Option<Box<SignedAcceptance>>),
     /// The whole result was sent to the renter.
     Fetched,
+    /// The host cannot make its machine yet, for this reason.
+    Hindered(String),
     /// It cannot be served, for this reason.
     Failed(String),
     /// The rent is used up since then; `None` if it was topped up.
@@ -116,6 +125,7 @@ impl Note {
     pub(crate) fn step(&self) -> (&'static str, StepState) {
         match self {
             Self::Handed(_) => ("document", StepState::Done),
+            Self::Unplaced => ("placed", StepState::Done),
             Self::Creating => ("machine", StepState::Intended),
             Self::Removed => ("machine", StepState::Undone),
             Self::Starting(_) => ("start", StepState::Intended),
@@ -124,6 +134,7 @@ impl Note {
             Self::Accepted(Some(_)) => ("acceptance", StepState::Done),
             Self::Accepted(None) => ("acceptance", StepState::Undone),
             Self::Fetched => ("fetched", StepState::Done),
+            Self::Hindered(_) => ("hindered", StepState::Done),
             Self::Failed(_) => ("failed", StepState::Done),
             Self::RanOut(at) => ("run-out", if at.is_some() { StepState::Done } else { StepState::Undone }),
             Self::Missing(at) => ("missing", if at.is_some() { StepState::Done } else { StepState::Undone }),
@@ -137,8 +148,10 @@ impl Note {
 pub struct Case {
     /// From the chain.
     pub opened: Opened,
-    /// The document, once handed over.
+    /// The document, once handed over, or found on chain.
     pub document: Option<String>,
+    /// The chain was asked and has no document.
+    pub unplaced: bool,
     /// How often a machine was about to be created.
     pub creations: u32,
     /// A machine may exist.
@@ -155,6 +168,8 @@ pub struct Case {
     pub acceptance: Option<SignedAcceptance>,
     /// The renter has the result.
     pub fetched: bool,
+    /// Why the host has not made its machine yet.
+    pub hindered: Option<String>,
     /// Why it cannot be served.
     pub failed: Option<String>,
     /// Since when the rent is used up.
@@ -181,6 +196,7 @@ impl Case {
         Self {
             opened,
             document: None,
+            unplaced: false,
             creations: 0,
             may_exist: false,
             starts: 0,
@@ -189,6 +205,7 @@ impl Case {
             verdict: None,
             acceptance: None,
             fetched: false,
+            hindered: None,
             failed: None,
             ran_out_at: None,
             missing_since: None,
@@ -214,6 +231,7 @@ impl Case {
     pub fn learn(&mut self, note: &Note) {
         match note {
             Note::Handed(document) => self.document = Some(document.clone()),
+            Note::Unplaced => self.unplaced = true,
             Note::Creating => {
                 self.creations += 1;
                 self.may_exist = true;
@@ -233,6 +251,7 @@ impl Case {
             }
             Note::Accepted(acceptance) => self.acceptance = acceptance.as_deref().cloned(),
             Note::Fetched => self.fetched = true,
+            Note::Hindered(reason) => self.hindered = Some(reason.clone()),
             Note::Failed(reason) => self.failed = Some(reason.clone()),
             Note::RanOut(at) => self.ran_out_at = *at,
             Note::Missing(at) => self.missing_since = *at,

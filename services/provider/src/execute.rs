@@ -1,7 +1,7 @@
 //! Does what was decided, one action at a time for each agreement. No decisions here: it writes down, calls, and reports.
 
 use sublet_base::UnixTime;
-use sublet_chain::{Call, Refusal, SubmitError, TxKey};
+use sublet_chain::{Call, ReadError, SubmitError, TxKey};
 use sublet_client::HostError;
 use sublet_market::{JobDocument, MachineRequest};
 use sublet_store::StoreError;
@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::case::{Case, Note};
 use crate::config::ProviderConfig;
 use crate::decide::{Action, Policy, Send};
+use crate::handover::look_up;
 use crate::offers::Signed;
 use crate::state::State;
 
@@ -22,6 +23,8 @@ pub(crate) enum ExecuteError {
     Host(#[from] HostError),
     #[error("the chain did not do it")]
     Chain(#[from] SubmitError),
+    #[error("the chain did not say")]
+    Read(#[from] ReadError),
     #[error("the journal failed")]
     Store(#[from] StoreError),
 }
@@ -38,6 +41,14 @@ pub(crate) async fn execute(
     let (id, machine) = (case.id(), case.machine());
     match action {
         Action::Note(note) => {
+            tell(id, &note);
+            state.note(id, note).await?;
+        }
+        Action::LookUp => {
+            let note = match case.opened.order {
+                Some(order) => look_up(state, case, order).await?,
+                None => Note::Unplaced,
+            };
             tell(id, &note);
             state.note(id, note).await?;
         }
@@ -73,12 +84,14 @@ fn tell(id: Agreement, note: &Note) {
         Note::Judged(verdict, _) => tracing::info!(agreement = %id, reason = verdict.reason, "ended without a result"),
         Note::Finished(f) => tracing::info!(agreement = %id, exit_code = f.result.exit_code, "finished"),
         Note::Handed(_)
+        | Note::Unplaced
         | Note::Creating
         | Note::Starting(_)
         | Note::Started
         | Note::Removed
         | Note::Accepted(_)
         | Note::Fetched
+        | Note::Hindered(_)
         | Note::Missing(None)
         | Note::Ended(_) => tracing::debug!(agreement = %id, step = note.step().0, "noted"),
     }
@@ -105,7 +118,13 @@ async fn create(state: &State, config: &ProviderConfig, case: &Case) -> Result<(
             tracing::warn!(agreement = %id, "an unknown machine has this agreement's name; removing it");
             Ok(state.host.delete(&case.machine()).await?)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            // Not when the host is away: that is seen, and passes by itself.
+            if !matches!(error, HostError::Unavailable(_)) && case.hindered.as_deref() != Some(&error.to_string()) {
+                state.note(id, Note::Hindered(error.to_string())).await?;
+            }
+            Err(error.into())
+        }
     }
 }
 
@@ -130,28 +149,9 @@ async fn transact(state: &State, id: Agreement, send: Send) -> Result<(), Execut
     let Some((name, call)) = call(id, &send) else { return Ok(()) };
     // The contract's own state makes a second one harmless, so the key need only live until the answer.
     let answer = state.ledger.submit(&TxKey::passing(format!("{id}/{name}")), &call).await;
-    match (answer, send) {
-        (Ok(landed), _) => {
-            tracing::info!(agreement = %id, call = name, tx = %landed.tx, "done on chain");
-            Ok(())
-        }
-        (Err(error), Send::SettleJob(_)) if error.refusal().is_some_and(unacceptable) => {
-            tracing::warn!(agreement = %id, error = %error, "the contract does not take the renter's acceptance");
-            Ok(state.note(id, Note::Accepted(None)).await?)
-        }
-        (Err(error), _) => Err(error.into()),
-    }
-}
-
-/// The acceptance itself is at fault, so sending it again cannot help.
-fn unacceptable(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::AcceptanceBadSignature { .. }
-            | Refusal::JobResultDiffers { .. }
-            | Refusal::JobCostTooHigh { .. }
-            | Refusal::JobCostTooLow { .. }
-    )
+    let landed = answer?;
+    tracing::info!(agreement = %id, call = name, tx = %landed.tx, "done on chain");
+    Ok(())
 }
 
 /// The contract's call, and its name. `None` if the two kinds were mixed up.
@@ -166,9 +166,10 @@ fn call(id: Agreement, send: &Send) -> Option<(&'static str, Call)> {
         (Agreement::Job(job), Send::SubmitJob { result, used }) => {
             ("submit", Call::SubmitJob { job, result: *result, used: *used })
         }
-        (Agreement::Job(_), Send::SettleJob(acceptance)) => ("settle", Call::SettleJob((**acceptance).clone())),
         (Agreement::Job(id), Send::FinalizeJob) => ("finalize", Call::FinalizeJob(id)),
         (Agreement::Job(id), Send::ExpireJob) => ("expire", Call::ExpireJob(id)),
+        (Agreement::Job(id), Send::DrawPanel) => ("draw", Call::Draw(id)),
+        (Agreement::Job(id), Send::ResolveDispute) => ("resolve", Call::Resolve(id)),
         (Agreement::Lease(_) | Agreement::Job(_), _) => return None,
     })
 }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use sublet_base::{Address, B256, Seconds, UnixTime};
-use sublet_market::{Offer, Resources, SignedOffer};
+use sublet_market::{Offer, SignedOffer};
 use sublet_wire::host::HostReport;
+use sublet_wire::workload::room;
 
 use crate::config::OfferConfig;
 
@@ -35,19 +36,12 @@ pub(crate) enum Step {
 }
 
 /// How many agreements a host has room for, when `shares` offers divide it; none if no driver of it works.
-pub(crate) fn capacity(host: &HostReport, each: &Resources, shares: usize) -> u32 {
-    let total = Resources {
-        vcpus: host.total.vcpus,
-        memory: host.total.memory,
-        disk: host.total.disk,
-        gpus: 0,
-        traits: each.traits,
-    };
+pub(crate) fn capacity(host: &HostReport, wanted: &OfferConfig, shares: usize) -> u32 {
     if !host.drivers.is_empty() && host.drivers.iter().all(|driver| driver.state.is_err()) {
         return 0;
     }
     let shares = u32::try_from(shares.max(1)).unwrap_or(u32::MAX);
-    let room = total.room_for(each);
+    let room = room(&host.total, &wanted.resources, wanted.kind);
     // A small host serves whichever comes first; the agent rejects what then finds no room.
     if room == 0 { 0 } else { (room / shares).max(1) }
 }
@@ -153,15 +147,16 @@ mod tests {
             vcpus: Vcpus(vcpus),
             memory: MiB(memory),
             disk: GiB(100),
-            pids: 99,
+            pids: 1 << 20,
         };
         let host = HostReport { total: size(8, 4096), free: size(0, 0), drivers: vec![] };
-        assert_eq!(capacity(&host, &config().resources, 1), 8);
-        assert_eq!(capacity(&host, &config().resources, 3), 2);
-        let huge = Resources { vcpus: Vcpus(9), ..config().resources };
+        assert_eq!(capacity(&host, &config(), 1), 8);
+        assert_eq!(capacity(&host, &config(), 3), 2);
+        let mut huge = config();
+        huge.resources.vcpus = Vcpus(9);
         assert_eq!(capacity(&host, &huge, 1), 0);
         let no = sublet_machine::Unusable { reason: "no".into(), remedy: "none".into() };
         let driver = sublet_wire::host::DriverReport { kind: sublet_machine::DriverKind::Qemu, state: Err(no) };
-        assert_eq!(capacity(&HostReport { drivers: vec![driver], ..host }, &config().resources, 1), 0);
+        assert_eq!(capacity(&HostReport { drivers: vec![driver], ..host }, &config(), 1), 0);
     }
 }

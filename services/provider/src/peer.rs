@@ -1,4 +1,5 @@
-//! Answers renters over the link. Each is known by its peer key, and only asks about the agreement that names it.
+//! Answers renters over the link, and the mediators of disputed jobs. Each is known by its peer key, and only asks about
+//! the agreement that names it, or that it was drawn to judge.
 
 use std::sync::Arc;
 
@@ -7,10 +8,7 @@ use sublet_base::{Amount, JobId, LeaseId, PeerKey};
 use sublet_chain::LeaseState;
 use sublet_client::HostError;
 use sublet_machine::{Guest, Phase};
-use sublet_market::{
-    Acceptance, BadWorkload, Class, JobDocument, MachineRequest, Signature, SignedAcceptance, Unproven,
-    WorkloadDocument, sums,
-};
+use sublet_market::{Acceptance, BadWorkload, Signature, SignedAcceptance, Unproven, sums};
 use sublet_store::StoreError;
 use sublet_wire::host::{LogSource, MachineView};
 use sublet_wire::link::{
@@ -21,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::case::{Case, Finished, Note};
 use crate::decide::{OnChain, OnHost};
+use crate::handover::{Unfit, check};
 use crate::state::State;
 
 /// Bytes of a result on their way.
@@ -55,6 +54,14 @@ fn from_host(error: HostError) -> Refusal {
     }
 }
 
+fn from_check(error: Unfit) -> Refusal {
+    match error {
+        Unfit::Store(error) => from_store(&error),
+        Unfit::Foreign => refuse(RefusalReason::Unsupported, Unfit::Foreign.to_string()),
+        Unfit::Workload(error) => from_workload(&error),
+    }
+}
+
 fn from_workload(error: &BadWorkload) -> Refusal {
     let reason = match error {
         BadWorkload::OtherHash { .. } => RefusalReason::HashDiffers,
@@ -84,24 +91,12 @@ impl Peers {
         }
     }
 
-    /// Checks a document against the hash on chain and against what was offered.
-    async fn check(&self, case: &Case, document: &str) -> Result<(), Refusal> {
-        let opened = &case.opened;
-        let signed = self.state.signed(opened.offer).await.map_err(|e| from_store(&e))?;
-        let Some(signed) = signed else {
-            return Err(refuse(RefusalReason::Unsupported, "the offer was signed by another installation"));
-        };
-        let agreed = &signed.offer.offer.resources;
-        let checked = match case.id() {
-            Agreement::Lease(_) => {
-                MachineRequest::open(document.as_bytes(), opened.workload).and_then(|r| r.within(agreed))
-            }
-            Agreement::Job(_) => JobDocument::open(document.as_bytes(), opened.workload).and_then(|job| {
-                job.within(agreed, opened.duration)?;
-                if job.class == opened.class { Ok(()) } else { Err(other_class(job.class)) }
-            }),
-        };
-        checked.map_err(|e| from_workload(&e))
+    /// The job's case, for its renter or, while it is disputed, a mediator drawn for it.
+    fn judged(&self, peer: PeerKey, job: JobId) -> Result<Case, Refusal> {
+        match self.state.case(Agreement::Job(job)) {
+            Some(case) if self.state.panels.sits(peer, job) => Ok(case),
+            Some(_) | None => self.case(peer, Agreement::Job(job)),
+        }
     }
 
     /// The lease's machine, while the rent accrues.
@@ -132,23 +127,13 @@ impl Peers {
             }
         }
     }
-
-    fn finished(&self, peer: PeerKey, job: JobId) -> Result<(Case, Finished), Refusal> {
-        let case = self.case(peer, Agreement::Job(job))?;
-        match case.finished {
-            Some(finished) => Ok((case, finished)),
-            None => Err(refuse(RefusalReason::NotReady, "the job has not finished")),
-        }
-    }
 }
 
-/// The order's class is on chain; a document that says otherwise is another job.
-fn other_class(class: Class) -> BadWorkload {
-    let why = sublet_market::text::BadText::Form(match class {
-        Class::None => "the class that was ordered: exact",
-        Class::Exact => "the class that was ordered: none",
-    });
-    BadWorkload::Text { field: "class".into(), why }
+fn finished(case: Case) -> Result<(Case, Finished), Refusal> {
+    match case.finished {
+        Some(finished) => Ok((case, finished)),
+        None => Err(refuse(RefusalReason::NotReady, "the job has not finished")),
+    }
 }
 
 /// What a finished job costs.
@@ -159,7 +144,8 @@ fn asked(case: &Case, finished: &Finished) -> Amount {
 #[async_trait]
 impl PeerHandler for Peers {
     async fn admit(&self, peer: PeerKey) -> Result<(), Refusal> {
-        let known = self.state.cases().values().any(|case| case.opened.peer_key == peer);
+        let renter = self.state.cases().values().any(|case| case.opened.peer_key == peer);
+        let known = renter || self.state.panels.knows(peer);
         // Not "stranger": the agreement may be in a block this provider has not read yet.
         if known {
             Ok(())
@@ -176,7 +162,7 @@ impl PeerHandler for Peers {
         if case.ended_at.is_some() {
             return Err(refuse(RefusalReason::Ended, "the agreement is over"));
         }
-        self.check(&case, &document).await?;
+        check(&self.state, &case, &document).await.map_err(from_check)?;
         self.state.note(agreement, Note::Handed(document)).await.map_err(|e| from_store(&e))?;
         tracing::info!(%agreement, "the renter handed over the workload");
         self.state.wake.notify_one();
@@ -195,7 +181,8 @@ impl PeerHandler for Peers {
     }
 
     async fn result(&self, peer: PeerKey, job: JobId) -> Result<ResultArchive, Refusal> {
-        let (case, finished) = self.finished(peer, job)?;
+        let (case, finished) = finished(self.judged(peer, job)?)?;
+        let for_renter = case.opened.peer_key == peer;
         let (length, hash) = (finished.result.bytes, finished.result.hash);
         let mut source: ByteSource = match &case.verdict {
             Some(verdict) => Box::new(std::io::Cursor::new(verdict.archive())),
@@ -208,7 +195,10 @@ impl PeerHandler for Peers {
             let sent = tokio::io::copy(&mut content, &mut writer).await;
             // The renter may leave at any time; then it has not got the result.
             let whole = writer.shutdown().await.is_ok() && sent.is_ok_and(|sent| sent == length);
-            if whole && let Err(error) = state.note(case.id(), Note::Fetched).await {
+            if whole
+                && for_renter
+                && let Err(error) = state.note(case.id(), Note::Fetched).await
+            {
                 tracing::warn!(agreement = %case.id(), error = %error, "could not note that the result was fetched");
             }
         });
@@ -216,12 +206,12 @@ impl PeerHandler for Peers {
     }
 
     async fn document(&self, peer: PeerKey, job: JobId) -> Result<String, Refusal> {
-        let case = self.case(peer, Agreement::Job(job))?;
+        let case = self.judged(peer, job)?;
         case.document.ok_or_else(|| refuse(RefusalReason::NotReady, "the job was never handed over"))
     }
 
     async fn accept(&self, peer: PeerKey, acceptance: Acceptance, signature: Signature) -> Result<(), Refusal> {
-        let (case, finished) = self.finished(peer, acceptance.job)?;
+        let (case, finished) = finished(self.case(peer, Agreement::Job(acceptance.job))?)?;
         if acceptance.result_hash != finished.result.hash {
             return Err(refuse(RefusalReason::HashDiffers, "that is not this job's result"));
         }
@@ -265,7 +255,7 @@ fn status(case: &Case, chain: Option<&OnChain>, host: OnHost<'_>) -> Status {
         Some(OnChain::Lease(l)) => {
             l.price.over(sublet_base::Seconds(l.paid_seconds.0.saturating_add(l.owed_seconds.0))).ok()
         }
-        Some(OnChain::Job(_)) => case.finished.as_ref().map(|f| asked(case, f)),
+        Some(OnChain::Job(_) | OnChain::Disputed { .. }) => case.finished.as_ref().map(|f| asked(case, f)),
         Some(OnChain::Nothing) | None => None,
     };
     Status { state: machine_state(case, host), cost }
@@ -289,7 +279,11 @@ fn machine_state(case: &Case, host: OnHost<'_>) -> MachineState {
         _ if case.document.is_none() => MachineState::Waiting,
         OnHost::Here(machine) => on_host(machine),
         OnHost::Silent => MachineState::Preparing { progress: "the host does not answer; waiting".into() },
-        OnHost::Absent => MachineState::Preparing { progress: "waiting for room on the host".into() },
+        OnHost::Absent => {
+            let waits = |why: &String| Sentence::new(&format!("waiting for the host: {why}"));
+            let progress = case.hindered.as_ref().map_or("the host is asked for a machine".into(), waits);
+            MachineState::Preparing { progress }
+        }
     }
 }
 

@@ -90,7 +90,7 @@ async fn round(
     let host = state.host.report().await?;
     let signing = Signing { provider: state.me, epoch: record.epoch, now, validity: config.offer_validity };
     for wanted in &config.offers {
-        let room = capacity(&host, &wanted.resources, config.offers.len());
+        let room = capacity(&host, wanted, config.offers.len());
         if let Some(signed) = stand(state, wallet, wanted, room, signing).await? {
             post(&signed, boards, posted).await;
         }

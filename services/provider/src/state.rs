@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::case::{BadEntry, Case, KIND, Note, Opened};
 use crate::decide::{OnChain, OnHost};
 use crate::offers::Signed;
+use crate::panel::Panels;
 use crate::ports::Host;
 
 /// Documents: every offer ever signed, by hash.
@@ -46,6 +47,7 @@ pub(crate) struct State {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) store: Store,
     pub(crate) wake: Notify,
+    pub(crate) panels: Panels,
     cases: Mutex<BTreeMap<Agreement, Case>>,
     heard: Mutex<Heard>,
 }
@@ -76,7 +78,16 @@ impl State {
         }
         let stale = cases.keys().copied().collect();
         let heard = Heard { stale, ..Heard::default() };
-        Ok(Self { me, ledger, host, store, wake: Notify::new(), cases: Mutex::new(cases), heard: Mutex::new(heard) })
+        Ok(Self {
+            me,
+            ledger,
+            host,
+            store,
+            wake: Notify::new(),
+            panels: Panels::default(),
+            cases: Mutex::new(cases),
+            heard: Mutex::new(heard),
+        })
     }
 
     pub(crate) fn cases(&self) -> MutexGuard<'_, BTreeMap<Agreement, Case>> {
@@ -123,6 +134,9 @@ impl State {
         let mut heard = self.heard();
         heard.chain.remove(&id);
         heard.stale.remove(&id);
+        if let Agreement::Job(job) = id {
+            self.panels.dismiss(job);
+        }
         Ok(())
     }
 

@@ -1,29 +1,33 @@
 //! A job, from the provider's side.
 //!
 //! ```text
-//! Open: document -> create -> start -> exited -> acceptance ? SettleJob : SubmitJob     (unable in time: RejectJob)
+//! Open: document (handed over, or on chain) -> create -> start -> exited -> acceptance ? SettleJob : SubmitJob     (unable in time: RejectJob)
 //! Submitted: acceptance ? SettleJob : window over ? FinalizeJob
 //! Ended: keep the result for a while if nobody fetched it -> delete the machine
 //! ```
 //! A machine that breaks is made again while there is time: a job may be run twice, since only its result counts.
 
 use sublet_base::{Seconds, UnixTime};
-use sublet_chain::{JobEnd, JobRecord, JobState};
+use sublet_chain::{DisputeRecord, DisputeStage, JobEnd, JobRecord, JobState};
 use sublet_machine::{Guest, Phase};
 use sublet_market::{Class, JobDocument};
 use sublet_wire::host::MachineView;
 
-use super::{Action, OnHost, Policy, Send, delay, nearly, reject, wind_up};
+use super::{Action, OnHost, Policy, Send, delay, look_up, nearly, reject, wind_up};
 use crate::case::{Case, Finished, Note};
 use crate::verdict::Verdict;
 
 pub(super) fn decide(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     match job.state {
-        JobState::Open if now > job.run_by => Some(Action::Send(Send::ExpireJob)),
+        // An acceptance is good as long as nobody expires the job.
+        JobState::Open if now > job.run_by => Some(Action::Send(match &case.acceptance {
+            Some(acceptance) => Send::SettleJob(Box::new(acceptance.clone())),
+            None => Send::ExpireJob,
+        })),
         JobState::Open => open(case, job, host, now, policy),
         JobState::Submitted => submitted(case, job, now),
         JobState::Ended => ended(case, job, host, now, policy),
-        // Mediators decide; the result stays where it is.
+        // As `Disputed` it comes with its dispute.
         JobState::Disputed | JobState::None => None,
     }
 }
@@ -31,6 +35,9 @@ pub(super) fn decide(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTi
 fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     if let Some(finished) = &case.finished {
         return hand_in(case, job, finished, host, now, policy);
+    }
+    if let Some(action) = look_up(case) {
+        return Some(action);
     }
     let may_reject = now <= job.start_by;
     if case.failed.is_some() {
@@ -132,9 +139,10 @@ fn hand_in(
     declare(job, finished, now, policy)
 }
 
-/// Puts the result on chain once the renter had time to accept it, or time is short.
+/// Puts the result on chain once the renter had time to accept it, or time is short. A contract that is called back has
+/// nobody who would sign.
 fn declare(job: &JobRecord, finished: &Finished, now: UnixTime, policy: &Policy) -> Option<Action> {
-    let waited = now >= finished.at.plus(policy.acceptance_wait);
+    let waited = job.callback || now >= finished.at.plus(policy.acceptance_wait);
     let last_moment = now >= nearly(job.run_by, job.opened_at, policy);
     let (result, used) = (finished.result.hash, finished.result.seconds);
     (waited || last_moment).then_some(Action::Send(Send::SubmitJob { result, used }))
@@ -156,6 +164,20 @@ fn ended(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: 
     match case.ended_at {
         Some(at) if wanted && now < at.plus(policy.retention) => None,
         Some(_) | None => wind_up(case, host, now, policy),
+    }
+}
+
+/// Blocks, and seconds, that mediators have for what anybody may do, before the pledge is worth doing it.
+const LATE: u64 = 60;
+
+/// The result stays where it is while mediators judge. What they leave undone is done, or the pledge would stay locked.
+pub(super) fn hurry(dispute: &DisputeRecord, block: u64, now: UnixTime) -> Option<Action> {
+    match dispute.stage {
+        DisputeStage::Armed => {
+            (block >= dispute.draw_from.saturating_add(LATE)).then_some(Action::Send(Send::DrawPanel))
+        }
+        DisputeStage::Over => (now.since(dispute.reveal_by?) >= LATE).then_some(Action::Send(Send::ResolveDispute)),
+        DisputeStage::Commit | DisputeStage::Reveal | DisputeStage::Resolved | DisputeStage::None => None,
     }
 }
 

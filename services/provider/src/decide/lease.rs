@@ -10,7 +10,7 @@ use sublet_base::UnixTime;
 use sublet_chain::{LeaseRecord, LeaseState};
 use sublet_machine::{Guest, Phase};
 
-use super::{Action, OnHost, Policy, Send, delay, nearly, reject, wind_up};
+use super::{Action, OnHost, Policy, Send, delay, look_up, nearly, reject, wind_up};
 use crate::case::{Case, Note};
 
 pub(super) fn decide(
@@ -30,6 +30,9 @@ pub(super) fn decide(
 }
 
 fn open(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
+    if let Some(action) = look_up(case) {
+        return Some(action);
+    }
     let last_moment = now >= nearly(lease.start_by, lease.opened_at, policy);
     let unable = case.failed.is_some() || last_moment;
     let decline = || Some(reject(case, Send::RejectLease, delay(case, host)));

@@ -9,16 +9,18 @@ mod job;
 mod lease;
 #[cfg(test)]
 mod tests;
+mod till;
 
 use std::collections::BTreeMap;
 
 use sublet_base::{B256, MachineId, Seconds, UnixTime};
-use sublet_chain::{JobRecord, LeaseRecord};
+use sublet_chain::{DisputeRecord, JobRecord, LeaseRecord};
 use sublet_market::SignedAcceptance;
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
 
 pub use account::{AccountAction, AccountPolicy, AccountView, decide_account};
+pub use till::{MOST_AT_ONCE, Till, next_settlement};
 
 use crate::case::{Case, Note, agreement_of};
 
@@ -68,6 +70,13 @@ pub enum OnChain {
     Lease(Box<LeaseRecord>),
     /// A job.
     Job(Box<JobRecord>),
+    /// A job that mediators judge.
+    Disputed {
+        /// How far they are.
+        dispute: Box<DisputeRecord>,
+        /// The newest block when that was asked.
+        block: u64,
+    },
     /// It knows no such agreement: a node that lags, or a chain that was replaced.
     Nothing,
 }
@@ -100,6 +109,10 @@ pub enum Send {
     FinalizeJob,
     /// Gets most of the pledge back when there was no result in time.
     ExpireJob,
+    /// Draws the panel that no mediator draws.
+    DrawPanel,
+    /// Ends the dispute that no mediator ends.
+    ResolveDispute,
 }
 
 /// The next thing to do about one agreement.
@@ -107,6 +120,8 @@ pub enum Send {
 pub enum Action {
     /// Write it down; nothing else.
     Note(Note),
+    /// Ask the chain for the document, then note [`Note::Handed`] or [`Note::Unplaced`].
+    LookUp,
     /// Note [`Note::Creating`], then create the machine.
     Create,
     /// Note [`Note::Starting`], start the machine, then note [`Note::Started`].
@@ -144,9 +159,10 @@ pub fn decide(
     match (chain?, case.id()) {
         (OnChain::Lease(lease), Agreement::Lease(_)) => lease::decide(case, lease, host, now, policy),
         (OnChain::Job(job), Agreement::Job(_)) => job::decide(case, job, host, now, policy),
+        (OnChain::Disputed { dispute, block }, Agreement::Job(_)) => job::hurry(dispute, *block, now),
         // A node that lags must not cost a machine: believe it only long after the start was due.
         (OnChain::Nothing, _) if now > case.opened.start_by.plus(Seconds(600)) => wind_up(case, host, now, policy),
-        (OnChain::Nothing | OnChain::Lease(_) | OnChain::Job(_), _) => None,
+        (OnChain::Nothing | OnChain::Lease(_) | OnChain::Job(_) | OnChain::Disputed { .. }, _) => None,
     }
 }
 
@@ -175,22 +191,30 @@ fn wind_up(case: &Case, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Opt
     }
 }
 
+/// The order may have been placed on chain together with its document; then nobody hands it over.
+fn look_up(case: &Case) -> Option<Action> {
+    let unknown = case.document.is_none() && case.failed.is_none() && !case.unplaced;
+    (unknown && case.opened.order.is_some()).then_some(Action::LookUp)
+}
+
 /// Rejects, saying why first.
-fn reject(case: &Case, send: Send, reason: &str) -> Action {
+fn reject(case: &Case, send: Send, reason: String) -> Action {
     match case.failed {
         Some(_) => Action::Send(send),
-        None => Action::Note(Note::Failed(reason.to_owned())),
+        None => Action::Note(Note::Failed(reason)),
     }
 }
 
 /// Why something was not ready at the last moment.
-fn delay(case: &Case, host: OnHost<'_>) -> &'static str {
-    match host {
+fn delay(case: &Case, host: OnHost<'_>) -> String {
+    let reason = match (host, &case.hindered) {
         _ if case.document.is_none() => "the workload was not handed over in time",
-        OnHost::Silent => "the host did not answer in time",
-        OnHost::Absent => "the host had no room in time",
-        OnHost::Here(_) => "the machine was not ready in time",
-    }
+        (OnHost::Silent, _) => "the host did not answer in time",
+        (OnHost::Absent, Some(reason)) => return format!("the host could not make the machine in time: {reason}"),
+        (OnHost::Absent, None) => "the host did not make the machine in time",
+        (OnHost::Here(_), _) => "the machine was not ready in time",
+    };
+    reason.to_owned()
 }
 
 /// When it is time to act although `deadline` is not reached: a margin before, less for short periods.

@@ -61,7 +61,7 @@ fn request(id: &MachineId) -> MachineRequest {
 }
 
 fn size(times: u32) -> Resources {
-    Resources { vcpus: Vcpus(times), memory: MiB(512 * times), disk: GiB(4 * times), pids: 64 }
+    Resources { vcpus: Vcpus(times), memory: MiB(512 * times), disk: GiB(4 * times), pids: 8192 * times }
 }
 
 fn view(id: &MachineId, request: &MachineRequest) -> MachineView {

@@ -195,6 +195,65 @@ async fn strangers_and_wrong_documents_are_refused() -> Outcome {
     net.stop_agent().await
 }
 
+/// Mediators get a disputed job's document and archive, those that were drawn, and only while it is disputed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drawn_panel_gets_what_it_needs_and_nobody_else() -> Outcome {
+    let mut net = Net::start().await?;
+    let keys = [PeerKey([21; 32]), PeerKey([22; 32]), PeerKey([23; 32])];
+    let (set, mediators) = net.mediators(keys).await?;
+    let mut config = net::config();
+    config.acceptance_wait = Seconds(0);
+    config.offers.iter_mut().for_each(|offer| offer.mediator_set = set);
+    net.start_agent_with(config).await?;
+    let exact = JobDocument { class: Class::Exact, ..job("moo") };
+    let (work, document) = net.open(Kind::Job, &exact, 100).await?;
+    let id = job_id(work);
+    hand_over(&net, work, &document).await;
+    job_is(&net, id, JobState::Submitted).await;
+    let peers = net.ask("an agent", |peers| async move { Ok(peers) }).await;
+    let document_for = async |peer| peers.document(peer, id).await.map_err(|r| r.reason);
+    assert_eq!(document_for(RENTER_PEER).await.as_deref(), Ok(&*document));
+    assert_eq!(peers.admit(keys[0]).await.map_err(|r| r.reason), Err(RefusalReason::NotSeen), "nobody is drawn yet");
+
+    net.renter.submit(&TxKey::passing("dispute"), &Call::Dispute(id)).await?;
+    let from = net.renter.dispute(id).await?.ok_or("no dispute")?.draw_from;
+    // Blocks come with transactions here.
+    while net.renter.head().await?.block.number < from {
+        net.renter.submit(&TxKey::passing("time"), &Call::Approve(Amount(0))).await?;
+    }
+    assert_eq!(document_for(keys[0]).await, Err(RefusalReason::Stranger), "not drawn yet");
+    net.renter.submit(&TxKey::passing("draw"), &Call::Draw(id)).await?;
+    for key in keys {
+        net.ask("to be admitted", |peers| async move { peers.admit(key).await }).await;
+        assert_eq!(document_for(key).await.as_deref(), Ok(&*document));
+        let mut bytes = vec![];
+        peers.result(key, id).await?.content.read_to_end(&mut bytes).await?;
+        assert_eq!(bytes, archive(&["/usr/games/cowsay".to_owned(), "moo".to_owned()]));
+        // Judging is not renting.
+        assert_eq!(peers.status(key, work).await.map_err(|r| r.reason).err(), Some(RefusalReason::Stranger));
+        assert_eq!(peers.logs(key, work, false).await.map_err(|r| r.reason).err(), Some(RefusalReason::Stranger));
+    }
+    let stranger = PeerKey([24; 32]);
+    assert_eq!(document_for(stranger).await, Err(RefusalReason::Stranger));
+    assert_eq!(peers.result(stranger, id).await.map_err(|r| r.reason).err(), Some(RefusalReason::Stranger));
+    assert_eq!(peers.admit(stranger).await.map_err(|r| r.reason), Err(RefusalReason::NotSeen));
+
+    let result = net.renter.job(id).await?.and_then(|job| job.result).ok_or("no result")?;
+    for (ledger, secret) in mediators.iter().zip(1..) {
+        let (me, salt) = (ledger.account().ok_or("no account")?, B256::repeat_byte(secret));
+        let commitment = sublet_market::agreement::commitment(id, me, result, salt);
+        ledger.submit(&TxKey::passing("commit"), &Call::CommitVote { job: id, commitment }).await?;
+    }
+    for (ledger, secret) in mediators.iter().zip(1..) {
+        let salt = B256::repeat_byte(secret);
+        ledger.submit(&TxKey::passing("reveal"), &Call::RevealVote { job: id, result, salt }).await?;
+    }
+    net.renter.submit(&TxKey::passing("resolve"), &Call::Resolve(id)).await?;
+    assert_eq!(net.renter.job(id).await?.map(|j| j.end), Some(JobEnd::Upheld));
+    eventually("the panel to be dismissed", || async { document_for(keys[0]).await.is_err() }).await;
+    net.stop_agent().await
+}
+
 /// The agent is killed at ten random moments while a lease and jobs are under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_kills_leave_no_machine_and_lose_no_money() -> Outcome {

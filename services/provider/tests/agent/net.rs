@@ -79,6 +79,7 @@ pub struct Net {
     pub host: MemoryHost,
     pub outside: Outside,
     options: EvmOptions,
+    faucet: Faucet,
     agent: Option<(JoinHandle<Result<(), sublet_provider::ProviderError>>, CancellationToken)>,
     nonce: std::sync::atomic::AtomicU64,
     _chain: LocalAnvil,
@@ -127,11 +128,33 @@ impl Net {
             host,
             outside,
             options,
+            faucet,
             agent: None,
             nonce: 0.into(),
             _chain: chain,
             folder,
         })
+    }
+
+    /// A set of three mediators that serve, each with this peer key and its own ledger.
+    pub async fn mediators(&self, keys: [PeerKey; 3]) -> Outcome<(MediatorSetId, Vec<EvmLedger>)> {
+        let mut wallets: Vec<Wallet> = (0..3).map(|_| Wallet::random()).collect();
+        wallets.sort_by_key(Wallet::address);
+        let members: Vec<Address> = wallets.iter().map(Wallet::address).collect();
+        let create = Call::CreateMediatorSet { members, panel_size: 3, fee: Amount(1_000) };
+        self.renter.submit(&TxKey::passing("set"), &create).await?;
+        let set = MediatorSetId(self.renter.mediator_set_count().await?);
+        let mut ledgers = vec![];
+        for (wallet, peer_key) in wallets.iter().zip(keys) {
+            self.faucet.give(wallet.address(), Amount::tokens(1)).await?;
+            let account = send_as(self.folder.path().join(format!("tx-{}", wallet.address())), wallet)?;
+            let ledger = EvmLedger::connect(&self.options, Some(account)).await?;
+            deposit(&ledger, "start", Amount::tokens(1)).await?;
+            ledger.submit(&TxKey::passing("bond"), &Call::RegisterMediator { peer_key, bond: Amount(9_000) }).await?;
+            ledger.submit(&TxKey::passing("join"), &Call::JoinSet(set)).await?;
+            ledgers.push(ledger);
+        }
+        Ok((set, ledgers))
     }
 
     pub fn provider(&self) -> Address {
@@ -140,6 +163,10 @@ impl Net {
 
     /// Starts the agent over what an earlier one left.
     pub async fn start_agent(&mut self) -> Outcome {
+        self.start_agent_with(config()).await
+    }
+
+    pub async fn start_agent_with(&mut self, config: ProviderConfig) -> Outcome {
         let store = self.open_store().await?;
         let account = self.account().await?;
         let ports = Ports {
@@ -151,7 +178,7 @@ impl Net {
             link: Arc::new(self.outside.clone()),
         };
         let stop = CancellationToken::new();
-        self.agent = Some((tokio::spawn(run(config(), ports, stop.clone())), stop));
+        self.agent = Some((tokio::spawn(run(config, ports, stop.clone())), stop));
         Ok(())
     }
 
@@ -220,8 +247,8 @@ impl Net {
             duration: Seconds(duration),
             workload,
             peer_key: RENTER_PEER,
-            class: Class::None,
-            mediator_set: MediatorSetId(0),
+            class: if offered.offer.mediator_set.0 == 0 || kind == Kind::Lease { Class::None } else { Class::Exact },
+            mediator_set: offered.offer.mediator_set,
             challenge_window: Seconds(60),
             provider: Address::ZERO,
             solver: Address::ZERO,

@@ -1,10 +1,12 @@
 //! What only jobs do.
 
-use sublet_chain::JobState;
+use sublet_base::{Address, B256, Seconds, UnixTime};
+use sublet_chain::{DisputeRecord, DisputeStage, JobState};
+use sublet_market::MediatorSetId;
 
 use super::stories::{Story, live};
-use super::world::job_world;
-use crate::decide::OnChain;
+use super::world::{Kill, OPENED, document, job_world};
+use crate::decide::{Action, OnChain, OnHost, Policy, Send, decide};
 
 #[test]
 fn an_accepted_job_is_settled_at_once_and_a_silent_renter_pays_later() {
@@ -36,6 +38,33 @@ fn an_accepted_job_is_settled_at_once_and_a_silent_renter_pays_later() {
     }
 }
 
+#[test]
+fn a_contract_that_is_called_back_is_not_waited_for() {
+    let mut world = job_world();
+    world.placed = Some(document());
+    world.settle_down();
+    world.guest_succeeds();
+    live(&mut world, Story::Step(Kill::Never));
+    world.settle_down();
+    assert!(matches!(world.on_chain(), OnChain::Job(j) if j.state == JobState::Submitted));
+}
+
+/// The contract takes an acceptance as long as nobody expires the job; its own provider must not be the one.
+#[test]
+fn an_acceptance_is_settled_even_after_the_last_second_to_submit() {
+    let mut world = job_world();
+    live(&mut world, Story::HandOver);
+    world.settle_down();
+    world.guest_succeeds();
+    live(&mut world, Story::Step(Kill::Never));
+    live(&mut world, Story::RenterAccepts);
+    world.pass_time(100_000);
+    world.settle_down();
+    assert!(world.over());
+    world.run_out();
+    assert_eq!((world.earned, world.slashed), (30, 0));
+}
+
 /// A renter whose job never ends, dies or cannot start gains nothing: the provider is paid for the time it ran.
 #[test]
 fn a_job_that_fails_by_its_renters_doing_is_paid() {
@@ -61,4 +90,34 @@ fn a_job_that_fails_by_its_renters_doing_is_paid() {
     }
     world.settle_down();
     assert_eq!(world.case().verdict.map(|v| v.exit_code), Some(125));
+}
+
+#[test]
+fn what_mediators_leave_undone_is_done_late() {
+    let dispute = |stage| DisputeRecord {
+        stage,
+        renter: Address::repeat_byte(2),
+        provider: Address::repeat_byte(1),
+        mediator_set: MediatorSetId(1),
+        result: B256::repeat_byte(7),
+        duration: Seconds(60),
+        electorate: 3,
+        draw_from: 100,
+        draw_until: 355,
+        commit_by: Some(UnixTime(OPENED + 100)),
+        reveal_by: Some(UnixTime(OPENED + 200)),
+        panel: vec![],
+    };
+    let world = job_world();
+    let next = |stage, block, now| {
+        let chain = OnChain::Disputed { dispute: Box::new(dispute(stage)), block };
+        decide(&world.case(), Some(&chain), OnHost::Absent, UnixTime(OPENED + now), &Policy::default())
+    };
+    use DisputeStage as D;
+    let send = |send| Some(Action::Send(send));
+    assert_eq!((next(D::Armed, 159, 0), next(D::Armed, 160, 0)), (None, send(Send::DrawPanel)));
+    assert_eq!((next(D::Over, 0, 259), next(D::Over, 0, 260)), (None, send(Send::ResolveDispute)));
+    for waiting in [D::Commit, D::Reveal, D::Resolved] {
+        assert_eq!(next(waiting, 10_000, 10_000), None, "{waiting}");
+    }
 }

@@ -7,7 +7,7 @@ mod world;
 
 use super::*;
 use stories::{Story, live};
-use world::{OPENED, job_world, lease_world, machine};
+use world::{NO_ROOM, OPENED, document, job_world, lease_world, machine};
 
 #[test]
 fn what_cannot_be_served_is_rejected_before_it_costs_the_pledge() {
@@ -25,11 +25,47 @@ fn what_cannot_be_served_is_rejected_before_it_costs_the_pledge() {
         hostless.pass_time(106);
         hostless.settle_down();
         assert!(hostless.over());
-        for mut world in [silent, hostless] {
+
+        let mut full = make();
+        live(&mut full, Story::HandOver);
+        full.room = false;
+        full.settle_down();
+        assert!(full.case().failed.is_none(), "there may be room yet");
+        full.pass_time(106);
+        full.settle_down();
+        assert!(full.over());
+        let said = full.case().failed.unwrap_or_default();
+        assert!(said.contains(NO_ROOM), "{said}");
+
+        for mut world in [silent, hostless, full] {
             world.run_out();
             assert_eq!((world.slashed, world.earned), (0, 0));
         }
     }
+}
+
+#[test]
+fn a_document_on_chain_needs_nobody_to_hand_it_over() {
+    for make in [lease_world, job_world] {
+        let mut world = make();
+        world.placed = Some(document());
+        world.settle_down();
+        assert_eq!(world.case().document, Some(document()));
+        assert!(world.machine.is_some(), "served without a word from its renter");
+
+        let mut silent = make();
+        silent.settle_down();
+        let case = silent.case();
+        assert!(case.unplaced && case.document.is_none() && silent.machine.is_none(), "{case:?}");
+        let chain = silent.on_chain();
+        let again = decide(&case, Some(&chain), OnHost::Absent, UnixTime(OPENED), &silent.policy);
+        assert_eq!(again, None, "the chain is asked once");
+    }
+    // Journals of older versions do not know the order; its renter will hand the document over.
+    let mut old = job_world().case();
+    old.opened.order = None;
+    let chain = job_world().on_chain();
+    assert_eq!(decide(&old, Some(&chain), OnHost::Absent, UnixTime(OPENED), &Policy::default()), None);
 }
 
 #[test]

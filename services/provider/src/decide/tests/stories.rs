@@ -20,6 +20,7 @@ pub(super) enum Story {
     MachineLost,
     MachineFails,
     HostToggles,
+    RoomToggles,
     RenterAccepts,
     RenterCalls(u8),
     TopUp,
@@ -39,6 +40,7 @@ fn stories() -> impl Strategy<Value = Vec<Story>> {
         1 => Just(Story::MachineLost),
         1 => Just(Story::MachineFails),
         1 => Just(Story::HostToggles),
+        1 => Just(Story::RoomToggles),
         1 => Just(Story::RenterAccepts),
         1 => (0u8..4).prop_map(Story::RenterCalls),
         1 => Just(Story::TopUp),
@@ -68,6 +70,7 @@ pub(super) fn live(world: &mut World, story: Story) {
         Story::MachineLost => world.machine = None,
         Story::MachineFails => world.set_phase(Phase::Failed("broken".into())),
         Story::HostToggles => world.host_up = !world.host_up,
+        Story::RoomToggles => world.room = !world.room,
         Story::RenterAccepts => {
             if world.case().finished.is_some() {
                 world.notes.push(Note::Accepted(Some(Box::new(acceptance()))));

@@ -17,6 +17,7 @@ use crate::case::{Case, Note, Opened};
 use crate::decide::{Action, OnChain, OnHost, Policy, Send, decide};
 
 pub(super) const OPENED: u64 = 1_000_000;
+pub(super) const NO_ROOM: &str = "no room: 2 vCPU asked for, 1 of 8 free";
 const HASH: B256 = B256::repeat_byte(7);
 const TIMEOUT: u32 = 60;
 
@@ -31,10 +32,13 @@ pub(super) struct World {
     uptime: Uptime,
     contract: Contract,
     opened: Opened,
+    /// The document, if it was placed on chain with its order.
+    pub(super) placed: Option<String>,
     /// The journal: all that survives a kill.
     pub(super) notes: Vec<Note>,
     pub(super) machine: Option<MachineView>,
     pub(super) host_up: bool,
+    pub(super) room: bool,
     pub(super) finished: bool,
     pub(super) slashed: u128,
     pub(super) earned: u128,
@@ -54,6 +58,7 @@ fn opened(agreement: Agreement, start_within: u32) -> Opened {
         agreement,
         renter: Address::repeat_byte(2),
         offer: B256::repeat_byte(3),
+        order: Some(B256::repeat_byte(6)),
         workload: B256::repeat_byte(4),
         peer_key: PeerKey([5; 32]),
         class: Class::None,
@@ -112,9 +117,11 @@ impl World {
             uptime: Uptime { credited: 5, last_beat: now },
             contract,
             opened,
+            placed: None,
             notes: vec![],
             machine: None,
             host_up: true,
+            room: true,
             finished: false,
             slashed: 0,
             earned: 0,
@@ -142,7 +149,7 @@ impl World {
     pub(super) fn on_chain(&self) -> OnChain {
         match &self.contract {
             Contract::Lease(l) => OnChain::Lease(Box::new(self.lease_record(l))),
-            Contract::Job(j) => OnChain::Job(Box::new(job_record(j))),
+            Contract::Job(j) => OnChain::Job(Box::new(job_record(j, self.placed.is_some()))),
         }
     }
 
@@ -223,10 +230,17 @@ impl World {
         let Some(action) = decide(&case, Some(&chain), host, self.now, &self.policy) else { return false };
         match action {
             Action::Note(note) => self.notes.push(note),
+            Action::LookUp if kill == Kill::BeforeEffect => {}
+            Action::LookUp => self.notes.push(self.placed.clone().map_or(Note::Unplaced, Note::Handed)),
             Action::Create => {
                 assert!(case.document.is_some() && !matches!(chain_over(&chain), Some(true)), "created for nothing");
                 if !case.may_exist {
                     self.notes.push(Note::Creating);
+                }
+                if !self.room && kill != Kill::BeforeEffect {
+                    self.notes.push(Note::Hindered(NO_ROOM.to_owned()));
+                    // The agent rests before it tries again.
+                    return false;
                 }
                 if kill != Kill::BeforeEffect {
                     self.machine = Some(machine(case.machine()));
@@ -278,6 +292,7 @@ impl World {
             }
             Send::FinalizeJob => self.call_job(JobCall::Finalize, mine),
             Send::ExpireJob => self.call_job(JobCall::Expire, mine),
+            Send::DrawPanel | Send::ResolveDispute => panic!("nothing is disputed here"),
         }
     }
 
@@ -320,6 +335,7 @@ impl World {
     /// Everything works and everybody else is gone: it must end by itself.
     pub(super) fn run_out(&mut self) {
         self.host_up = true;
+        self.room = true;
         for _ in 0..400 {
             self.settle_down();
             if self.finished {
@@ -338,6 +354,7 @@ fn chain_over(chain: &OnChain) -> Option<bool> {
     match chain {
         OnChain::Lease(l) => Some(l.state == LeaseState::Ended),
         OnChain::Job(j) => Some(j.state == JobState::Ended),
+        OnChain::Disputed { .. } => Some(false),
         OnChain::Nothing => None,
     }
 }
@@ -355,7 +372,7 @@ pub(super) fn machine(id: MachineId) -> MachineView {
     }
 }
 
-fn job_record(job: &Job) -> JobRecord {
+fn job_record(job: &Job, callback: bool) -> JobRecord {
     use agreement::JobEnd as E;
     use agreement::JobState as S;
     let terms = job.terms();
@@ -403,6 +420,6 @@ fn job_record(job: &Job) -> JobRecord {
         pledge: job.held().pledge,
         solver_fee: job.held().fee,
         solver: Address::ZERO,
-        callback: false,
+        callback,
     }
 }
