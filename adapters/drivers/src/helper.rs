@@ -82,6 +82,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(container::LAUNCH) => container::launch_helper(&args),
         Some(container::LEND_IDS) => container::lend_ids_helper(),
         Some(qemu::run::RUN) => qemu::run::run_helper(&args),
+        Some(qemu::carrier::CARRY) => qemu::carrier::carry_helper(&args),
         Some(qemu::console::CONSOLE) => qemu::console::console_helper(&args),
         _ => Err(format!("there is no helper {}", name.display())),
     };

@@ -33,8 +33,8 @@ pub struct Capacity {
     pub memory_mib: Option<u32>,
     /// Disk, GiB; measured: four fifths of what is free below `data`.
     pub disk_gib: Option<u32>,
-    /// Processes of all machines together.
-    pub pids: u32,
+    /// Processes of all machines together; measured: half of what the kernel allows.
+    pub pids: Option<u32>,
     /// Processors promised for each hundred there are.
     pub cpu_percent: u32,
     /// Memory promised for each hundred there is.
@@ -61,7 +61,7 @@ impl Default for Capacity {
             vcpus: None,
             memory_mib: None,
             disk_gib: None,
-            pids: 16_384,
+            pids: None,
             cpu_percent: 100,
             memory_percent: 100,
             disk_percent: 100,
@@ -97,11 +97,15 @@ impl Capacity {
             Some(gib) => gib,
             None => free_disk(data)? / 5 * 4,
         };
+        let pids = match self.pids {
+            Some(count) => count,
+            None => most_processes()? / 2,
+        };
         Ok(Resources {
             vcpus: Vcpus(percent(vcpus, self.cpu_percent)),
             memory: MiB(percent(memory, self.memory_percent)),
             disk: GiB(percent(disk, self.disk_percent)),
-            pids: self.pids,
+            pids,
         })
     }
 }
@@ -119,6 +123,15 @@ fn installed_memory() -> std::io::Result<u32> {
     Ok(u32::try_from(kib / 1024).unwrap_or(u32::MAX))
 }
 
+/// Processes that the kernel runs at once.
+fn most_processes() -> std::io::Result<u32> {
+    let read = |path: &str| -> std::io::Result<u32> {
+        let text = std::fs::read_to_string(path)?;
+        text.trim().parse().map_err(|_| std::io::Error::other(format!("{path} holds no number")))
+    };
+    Ok(read("/proc/sys/kernel/pid_max")?.min(read("/proc/sys/kernel/threads-max")?))
+}
+
 /// GiB free for us on the file system of `path`.
 fn free_disk(path: &Path) -> std::io::Result<u32> {
     let stat = nix::sys::statvfs::statvfs(path)?;
@@ -133,15 +146,16 @@ mod tests {
     #[test]
     fn what_is_not_said_is_measured_and_overcommit_is_applied() {
         let measured = Capacity::default().total(Path::new("/")).expect("measured");
-        assert!(measured.vcpus.0 > 0 && measured.memory.0 > 0, "{measured:?}");
+        assert!(measured.vcpus.0 > 0 && measured.memory.0 > 0 && measured.pids > 0, "{measured:?}");
         let said = Capacity {
             vcpus: Some(4),
             memory_mib: Some(1000),
             disk_gib: Some(7),
+            pids: Some(9),
             cpu_percent: 250,
             ..Capacity::default()
         };
         let total = said.total(Path::new("/nonexistent")).expect("nothing to measure");
-        assert_eq!((total.vcpus, total.memory, total.disk), (Vcpus(10), MiB(1000), GiB(7)));
+        assert_eq!((total.vcpus, total.memory, total.disk, total.pids), (Vcpus(10), MiB(1000), GiB(7), 9));
     }
 }

@@ -88,9 +88,22 @@ pub(super) fn devices(rootfs: &Path) -> Vec<String> {
     args
 }
 
-/// A network device on a tap that is open as `descriptor`.
-pub(super) fn network(descriptor: i32) -> [String; 4] {
-    ["-netdev".into(), format!("tap,id=net,fd={descriptor}"), "-device".into(), "virtio-net-device,netdev=net".into()]
+/// What a machine's network is for QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// A tap.
+    Tap,
+    /// A socket, each message a frame.
+    Frames,
+}
+
+/// A network device on what is open as `descriptor`.
+pub(super) fn network(backend: Backend, descriptor: i32) -> [String; 4] {
+    let backend = match backend {
+        Backend::Tap => format!("tap,id=net,fd={descriptor}"),
+        Backend::Frames => format!("dgram,id=net,local.type=fd,local.str={descriptor}"),
+    };
+    ["-netdev".into(), backend, "-device".into(), "virtio-net-device,netdev=net".into()]
 }
 
 /// What the process gives up once its files are open. As root it also becomes a user that owns nothing, for which it

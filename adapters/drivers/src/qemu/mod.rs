@@ -4,19 +4,22 @@
 //! ROOT/machines/ID/  spec.json  disk.img (ext4, the machine's limit)  lock
 //!                    run.json (its processes)  qmp.sock  guest.sock  console
 //! ```
-//! Each QEMU lives in a network namespace of its own, with one tap to its guest and no way out; as root in a control
+//! Each QEMU lives in a network namespace of its own, with one interface to its guest and no way out; as root in a control
 //! group and as a user that owns nothing, as an ordinary user in a user namespace. It outlives the daemon; a new driver
 //! finds it by `run.json` and never trusts a bare process id.
 
+pub(crate) mod carrier;
 pub(crate) mod console;
 mod disk;
 mod flags;
+mod interface;
 mod limits;
 mod monitor;
 mod probe;
 mod process;
 pub(crate) mod run;
 mod tap;
+mod veth;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -305,7 +308,7 @@ impl Driver for QemuDriver {
 
     fn dial(&self, id: &MachineId, port: u16) -> Result<TcpStream, DriverError> {
         let running = self.expect(id, &[Observed::Running], "dial")?;
-        let address = SocketAddr::from((tap::GUEST, port));
+        let address = SocketAddr::from((interface::GUEST, port));
         netns::dial(&self.config.helper, running.qemu.pid.unsigned_abs(), address).map_err(failed(id, "dial"))
     }
 

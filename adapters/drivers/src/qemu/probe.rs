@@ -18,11 +18,11 @@ use sublet_base::{GiB, MiB, Vcpus};
 use sublet_machine::{Capabilities, Isolation, Resources, Unusable};
 use sublet_wire::guest::PROBE_MARKER;
 
-use super::flags::{self, Boot, Engine, MONITOR};
+use super::flags::{self, Backend, Boot, Engine, MONITOR};
 use super::limits::{self, Limits};
 use super::monitor::{Monitor, Processors};
 use super::run::{self, CONSOLE_FILE, Launch, Running};
-use super::{QemuConfig, disk};
+use super::{QemuConfig, disk, tap};
 use crate::files;
 
 /// How long the probe may take on the processor itself.
@@ -63,7 +63,7 @@ impl Circumstances {
             (path.to_owned(), about.map(|m| (m.ino(), m.len(), m.ctime(), m.mode())))
         };
         let paths =
-            [config.qemu.as_path(), &config.kernel, &config.initrd, Path::new("/dev/kvm"), Path::new("/dev/net/tun")];
+            [config.qemu.as_path(), &config.kernel, &config.initrd, Path::new("/dev/kvm"), Path::new(tap::DEVICE)];
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         Ok(Self { boot, user: geteuid().as_raw(), files: paths.into_iter().map(about).collect() })
     }
@@ -102,13 +102,19 @@ fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
     } else {
         Err("there is no /dev/kvm".to_owned())
     };
-    let engine = match accelerated {
-        Ok(()) => Engine::Kvm,
+    let (engine, network) = match accelerated {
+        Ok(network) => (Engine::Kvm, network),
         Err(reason) => {
             notes.push(format!("machines are emulated, which is slow: {reason}"));
             emulated(config, group)?
         }
     };
+    if network == Backend::Frames {
+        notes.push(format!(
+            "{} is closed to this user: a process carries each machine's network, which is slower and takes a processor's time",
+            tap::DEVICE
+        ));
+    }
     let accelerated = engine == Engine::Kvm;
     Ok(Found {
         engine,
@@ -116,15 +122,17 @@ fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
     })
 }
 
-fn emulated(config: &QemuConfig, group: &str) -> Result<Engine, Unusable> {
+fn emulated(config: &QemuConfig, group: &str) -> Result<(Engine, Backend), Unusable> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let tsc_khz = flags::tsc_khz(&cpuinfo)
         .ok_or_else(|| unusable("the speed of this processor's clock is not in /proc/cpuinfo", "use an x86-64 host"))?;
     let engine = Engine::Tcg { tsc_khz };
-    boot(config, engine, TCG_DEADLINE, group).map_err(|e| {
+    let network = boot(config, engine, TCG_DEADLINE, group).map_err(|e| {
         let text = e.to_string();
         let remedy = match () {
-            () if text.contains(run::TAP) => "allow this user to open /dev/net/tun, or run the host as root",
+            () if text.contains(run::NETWORK) => {
+                "allow this user to open /dev/net/tun, or load the kernel module veth, or run the host as root"
+            }
             () if text.contains(run::NAMESPACE) => {
                 "allow user namespaces (user.max_user_namespaces), or run the host as root"
             }
@@ -132,7 +140,7 @@ fn emulated(config: &QemuConfig, group: &str) -> Result<Engine, Unusable> {
         };
         unusable(format!("a test machine did not boot: {text}"), remedy)
     })?;
-    Ok(engine)
+    Ok((engine, network))
 }
 
 fn tools(config: &QemuConfig) -> Result<(), Unusable> {
@@ -158,8 +166,8 @@ fn tools(config: &QemuConfig) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// Boots a machine without disks to its end.
-fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) -> io::Result<()> {
+/// Boots a machine without disks to its end; what its network was.
+fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) -> io::Result<Backend> {
     let folder = config.root.join("probe");
     files::private_folder(&folder)?;
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(config.root.join("probe.lock"))?;
@@ -181,7 +189,10 @@ fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) ->
     args.extend(flags::confinement(super::run_as(&group)));
     let limits = geteuid().is_root().then(|| Limits::of(&resources, engine, group.clone()));
     let launch = Launch { folder: folder.clone(), program: config.qemu.clone(), args, limits };
-    let result = run::start(&config.helper, &launch, &lock).and_then(|running| watch(&folder, &running, deadline));
+    let result = run::start(&config.helper, &launch, &lock).and_then(|running| {
+        watch(&folder, &running, deadline)?;
+        Ok(if running.is_carried() { Backend::Frames } else { Backend::Tap })
+    });
     clear()?;
     result
 }

@@ -1,7 +1,7 @@
 //! A machine's QEMU as a process: found again by a later daemon, waited for and killed without ever meaning another.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -33,6 +33,11 @@ impl Hold {
         };
         // Looked at only now: if it is still the right one, we hold the right one.
         Ok(process.is_alive()?.then_some(Self { descriptor }))
+    }
+
+    /// Can be read once the process has ended.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 
     /// Sends it a signal. Harmless if it has ended.

@@ -2,8 +2,8 @@
 //! it lives on when the daemon dies.
 //!
 //! ```text
-//! own session ─▶ console's reader ─▶ control group ─▶ network namespace (and user namespace, unless root) ─▶ tap
-//!            ─▶ run.json: who we are ─▶ exec
+//! own session ─▶ console's reader ─▶ control group ─▶ network namespace (and user namespace, unless root)
+//!            ─▶ tap, or a pair of devices and its carrier ─▶ run.json: who we are ─▶ exec
 //! ```
 
 use std::ffi::OsString;
@@ -22,12 +22,13 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{getegid, geteuid, setsid};
 use serde::{Deserialize, Serialize};
 
+use super::carrier;
 use super::console::CONSOLE;
-use super::flags::{self, CHANNEL, MONITOR};
+use super::flags::{self, Backend, CHANNEL, MONITOR};
 use super::limits::Limits;
 use super::monitor::Monitor;
 use super::process::Hold;
-use super::tap;
+use super::{tap, veth};
 use crate::helper::{Helper, HelperResult, WORD, last_words};
 use crate::process::Process;
 use crate::{files, netns};
@@ -57,6 +58,9 @@ pub(super) struct Launch {
 pub(super) struct Running {
     pub(super) qemu: Process,
     console: Process,
+    /// Where there is no tap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    carrier: Option<Process>,
 }
 
 impl Running {
@@ -79,13 +83,18 @@ impl Running {
         }
     }
 
+    /// Whether a process carries its network, for want of a tap.
+    pub(super) fn is_carried(&self) -> bool {
+        self.carrier.is_some()
+    }
+
     /// Kills what still runs and forgets it.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn clear(folder: &Path) -> io::Result<()> {
         if let Some(running) = Self::load(folder)? {
-            for process in [&running.qemu, &running.console] {
+            for process in [&running.qemu, &running.console].into_iter().chain(&running.carrier) {
                 if let Some(hold) = Hold::on(process)? {
                     hold.kill()?;
                 }
@@ -167,17 +176,18 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
     }
     isolate().map_err(|e| format!("{NAMESPACE}: {e}"))?;
     netns::raise_loopback().map_err(told("raise lo"))?;
-    let tap = tap::make().map_err(|e| format!("{TAP}: {e}"))?;
+    let (backend, network, carrier) = open_network().map_err(|e| format!("{NETWORK}: {e}"))?;
     let running = Running {
         qemu: Process::of(std::process::id().cast_signed()).map_err(told("look at itself"))?,
         console: console_process,
+        carrier,
     };
     let text = serde_json::to_vec(&running).map_err(|e| e.to_string())?;
     files::replace(&launch.folder.join(RUNNING), &text).map_err(told("leave a trace of itself"))?;
-    fcntl(&tap, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| format!("cannot hand over the tap: {e}"))?;
+    fcntl(&network, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| format!("cannot hand over the network: {e}"))?;
     let mut command = Command::new(&launch.program);
-    command.args(&launch.args).args(flags::network(tap.as_raw_fd())).env_clear();
-    std::mem::forget(tap);
+    command.args(&launch.args).args(flags::network(backend, network.as_raw_fd())).env_clear();
+    std::mem::forget(network);
     let errors = console.try_clone().map_err(told("share the console"))?;
     command.stdin(Stdio::null()).stdout(Stdio::from(console)).stderr(Stdio::from(errors));
     Ok(command)
@@ -185,8 +195,17 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
 
 /// How a refusal of namespaces begins.
 pub(super) const NAMESPACE: &str = "cannot make a network namespace";
-/// How a refusal of the tap begins.
-pub(super) const TAP: &str = "cannot make a tap device";
+/// How a refusal of the network's devices begins.
+pub(super) const NETWORK: &str = "cannot make the machine's network";
+
+/// A tap where this user may make one, else a pair of Ethernet devices with somebody who carries frames.
+fn open_network() -> io::Result<(Backend, OwnedFd, Option<Process>)> {
+    if let Some(device) = tap::open() {
+        return Ok((Backend::Tap, tap::make(device)?.into(), None));
+    }
+    let (network, carrier) = carrier::start(veth::make()?)?;
+    Ok((Backend::Frames, network, Some(carrier)))
+}
 
 fn open_console() -> io::Result<(OwnedFd, Process)> {
     let (reader, writer) = io::pipe()?;
@@ -198,7 +217,7 @@ fn open_console() -> io::Result<(OwnedFd, Process)> {
 }
 
 /// Leaves the host's network. An ordinary user needs a user namespace for that, in which they stay who they are: the
-/// privileges they have there until exec make the tap and are gone after it.
+/// privileges they have there until exec make its devices and are gone after it.
 fn isolate() -> io::Result<()> {
     let (user, group) = (geteuid(), getegid());
     if user.is_root() {
