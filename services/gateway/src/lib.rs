@@ -54,6 +54,14 @@ pub enum GatewayError {
     Broken(#[source] SuperviseError),
 }
 
+impl GatewayError {
+    /// True if another address to listen on would help.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        matches!(self, Self::Relay(RelayError::Listen { .. }) | Self::Status { .. })
+    }
+}
+
 /// A gateway that listens, not yet supervised.
 pub struct Gateway {
     // Dropped last: the lock must outlive everything that uses the directory.

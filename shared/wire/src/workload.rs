@@ -35,6 +35,25 @@ impl MachineRequest {
     }
 }
 
+/// How many machines of this size, each for an agreement of this kind, a whole host has room for, side by side. A zero in
+/// `each` does not limit.
+#[must_use]
+pub fn room(host: &Resources, each: &market::Resources, kind: market::Kind) -> u32 {
+    let pids = match kind {
+        market::Kind::Lease => LOGIN_PIDS,
+        market::Kind::Job => TASK_PIDS,
+    };
+    let each_gpus = each.gpus;
+    let each = resources(each, pids);
+    let ratio = |have: u32, need: u32| have.checked_div(need).unwrap_or(u32::MAX);
+    ratio(host.vcpus.0, each.vcpus.0)
+        .min(ratio(host.memory.0, each.memory.0))
+        .min(ratio(host.disk.0, each.disk.0))
+        .min(ratio(host.pids, each.pids))
+        // No driver hands a GPU on.
+        .min(ratio(0, each_gpus))
+}
+
 /// A machine always has a writable layer.
 fn resources(size: &market::Resources, pids: u32) -> Resources {
     Resources { vcpus: size.vcpus, memory: size.memory, disk: size.disk.max(GiB(1)), pids }
@@ -46,7 +65,7 @@ fn image(image: market::ImageRef) -> ImageRef {
 
 #[cfg(test)]
 mod tests {
-    use sublet_base::MiB;
+    use sublet_base::{MiB, Vcpus};
 
     use super::*;
 
@@ -62,5 +81,23 @@ mod tests {
         assert_eq!((&provider.guest, provider.resources), (&mediator.guest, mediator.resources));
         assert_eq!(provider.guest.env, ["A=1", "B=2"]);
         assert_eq!((provider.resources.memory, provider.resources.disk), (MiB(64), GiB(1)));
+    }
+
+    #[test]
+    fn room_is_what_the_scarcest_leaves_processes_and_graphics_processors_too() {
+        let host = |pids| Resources { vcpus: Vcpus(8), memory: MiB(4096), disk: GiB(40), pids };
+        let each = |gpus| market::Resources {
+            vcpus: Vcpus(1),
+            memory: MiB(512),
+            disk: GiB(0),
+            gpus,
+            traits: market::Traits::NONE,
+        };
+        assert_eq!(room(&host(1 << 20), &each(0), market::Kind::Lease), 8);
+        assert_eq!(room(&host(16_384), &each(0), market::Kind::Lease), 4);
+        assert_eq!(room(&host(3 * TASK_PIDS), &each(0), market::Kind::Job), 3);
+        assert_eq!(room(&host(1 << 20), &each(1), market::Kind::Job), 0);
+        let small = Resources { disk: GiB(2), ..host(1 << 20) };
+        assert_eq!(room(&small, &each(0), market::Kind::Job), 2, "a writable layer takes a GiB at least");
     }
 }
