@@ -63,6 +63,8 @@ enum Command {
     Machine(commands::machine::Args),
     /// Rent out a host
     Provider(commands::provider::Args),
+    /// Judge disputed jobs
+    Mediator(commands::mediator::Args),
     /// Keep a book of offers and orders and match them
     Solver(commands::solver::Args),
     /// Relay links between peers that cannot reach each other
@@ -94,6 +96,7 @@ impl Cli {
             Command::Host(args) => args.run(&home, output).await,
             Command::Machine(args) => args.run(&home, output).await,
             Command::Provider(args) => args.run(&home, output).await,
+            Command::Mediator(args) => args.run(&home, output).await,
             Command::Solver(args) => args.run(&home, output).await,
             Command::Gateway(args) => args.run(&home, output).await,
             Command::Completions(args) => args.run(),

@@ -2,25 +2,30 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sublet_base::LeaseId;
-use sublet_chain::{Call, LeaseState, Ledger, TxKey, Wallet};
-use sublet_client::peer::PeerError;
+use sublet_chain::{Call, Event, LeaseRecord, LeaseState, Ledger, SubmitError, TxKey, Wallet};
+use sublet_client::peer::PeerClient;
+use sublet_daemon::Backoff;
 use sublet_wire::link::{Agreement, HostKey, MachineState, Status};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::home::Home;
 use crate::jobs::sentence;
+use crate::money::Money;
 use crate::output::{Advise, Progress};
+use crate::patience::{Absence, patiently, provider_is_away};
 use crate::records::{Opened, Record};
 use crate::session::Session;
 
 const HANDOVER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(300);
+/// How long the refund of a lease that the provider gave up is waited for, so that it can be said.
+const REJECTION: Duration = Duration::from_secs(20);
 
 /// Hands the machine request over and waits until the machine is ready and its rent runs.
 pub(crate) async fn bring_up(
@@ -31,85 +36,169 @@ pub(crate) async fn bring_up(
     progress: &Progress,
 ) -> Result<HostKey> {
     let id = LeaseId(opened.id);
-    let link = session.provider(opened.provider).await?;
-    progress.step("handing the machine request to the provider");
-    let outcome = match link.client.handover(Agreement::Lease(id), &record.document, HANDOVER).await {
-        Ok(()) => wait_ready(session, wallet, &link.client, id, progress).await,
-        Err(error) => {
-            Err(anyhow::Error::new(error)).advise(|| format!("take the money back with `sublet leases close {id}`"))
-        }
-    };
+    let link = patiently(progress, async || session.provider(opened.provider).await).await?;
+    let lease = patiently(progress, async || Ok(session.ledger.lease(id).await?)).await?;
+    let deadline = lease.with_context(|| format!("the chain knows no {id}"))?.start_by;
+    let absence = patiently(progress, async || Absence::until(deadline, session, progress).await).await?;
+    let waiting = Waiting { session, wallet, record, id, progress, absence, client: &link.client };
+    let outcome = waiting.to_its_start().await;
     link.close().await;
     let key = outcome?;
-    pin(&session.home, id, &key)?;
+    pin(&session.home, id, &key).advise(|| format!("the machine is up; once that is mended, `sublet ssh {id}`"))?;
     Ok(key)
 }
 
-async fn wait_ready(
-    session: &Session,
-    wallet: &Wallet,
-    client: &sublet_client::peer::PeerClient,
+/// A lease that was opened, its provider within reach.
+struct Waiting<'a> {
+    session: &'a Session,
+    wallet: &'a Wallet,
+    record: &'a Record,
     id: LeaseId,
-    progress: &Progress,
-) -> Result<HostKey> {
-    loop {
-        match client.status(Agreement::Lease(id)).await {
-            Ok(Status { state: MachineState::Ready { ssh_host_key }, .. }) => {
-                let lease = session.ledger.lease(id).await?;
-                if lease.is_some_and(|lease| lease.state == LeaseState::Active) {
-                    return Ok(ssh_host_key);
-                }
-                progress.step("the machine is ready; its lease is being started on chain");
-            }
-            Ok(Status { state: MachineState::Failed { reason }, .. }) => {
-                bail!("the provider could not make the machine: {reason}")
-            }
-            Ok(Status { state, .. }) => progress.step(sentence(&state)),
-            Err(PeerError::Transport(_) | PeerError::Silent(_)) => {
-                progress.step("the provider does not answer; waiting")
-            }
-            Err(error) => return Err(error.into()),
-        }
-        expire_if_late(session, wallet, id).await?;
-        sleep(POLL).await;
-    }
+    progress: &'a Progress,
+    absence: Absence<'a>,
+    client: &'a PeerClient,
 }
 
-/// A lease that ended, or was not started in time, is not worth waiting for; the money comes back.
-async fn expire_if_late(session: &Session, wallet: &Wallet, id: LeaseId) -> Result<()> {
-    let lease = session.ledger.lease(id).await?.with_context(|| format!("the chain knows no {id}"))?;
-    if lease.state == LeaseState::Ended {
-        bail!("{id} ended before its machine was ready: {}; what was locked came back", lease.end);
+impl Waiting<'_> {
+    async fn to_its_start(&self) -> Result<HostKey> {
+        let agreement = Agreement::Lease(self.id);
+        self.progress.step("handing the machine request to the provider");
+        let mut handed = false;
+        // We ask again ourselves, and look at the chain in between.
+        let client = self.client.clone().with_backoff(Backoff::default().attempts(1));
+        loop {
+            if !handed {
+                match self.client.handover(agreement, &self.record.document, HANDOVER).await {
+                    Ok(()) => handed = true,
+                    Err(error) if provider_is_away(&error) => self.absence.begins(),
+                    Err(error) => {
+                        self.refuse_ended().await?;
+                        return Err(anyhow::Error::new(error))
+                            .advise(|| format!("take the money back with `sublet leases close {}`", self.id));
+                    }
+                }
+            }
+            match client.status(agreement).await {
+                Ok(Status { state: MachineState::Ready { ssh_host_key }, .. }) => {
+                    if self.record_on_chain().await?.state == LeaseState::Active {
+                        return Ok(ssh_host_key);
+                    }
+                    self.progress.step("the machine is ready; its lease is being started on chain");
+                }
+                Ok(Status { state: MachineState::Failed { reason }, .. }) => {
+                    return self.given_up(reason.as_str()).await;
+                }
+                Ok(Status { state, .. }) => {
+                    self.absence.ends();
+                    self.progress.step(sentence(&state));
+                }
+                Err(error) if provider_is_away(&error) => self.absence.begins(),
+                Err(error) => {
+                    self.refuse_ended().await?;
+                    return Err(error.into());
+                }
+            }
+            self.refuse_ended().await?;
+            sleep(POLL).await;
+        }
     }
-    if lease.state == LeaseState::Open && session.ledger.head().await?.time > lease.start_by {
-        let sender = Session::sender(&session.home, session.output, wallet.clone()).await?;
-        let landed = sender.ledger.submit(&TxKey::passing(format!("expire {id}")), &Call::ExpireLease(id)).await?;
-        bail!(
-            "the provider did not start {id} in time; everything came back, and a part of its pledge (transaction {})",
-            landed.tx
-        );
+
+    async fn record_on_chain(&self) -> Result<LeaseRecord> {
+        let lease = patiently(self.progress, async || Ok(self.session.ledger.lease(self.id).await?)).await?;
+        lease.with_context(|| format!("the chain knows no {}", self.id))
     }
-    Ok(())
+
+    /// The provider rejects the lease now, unless it is too late for that.
+    async fn given_up(&self, reason: &str) -> Result<HostKey> {
+        let why = format!("the provider could not make the machine: {reason}");
+        let ended = async {
+            while self.record_on_chain().await?.state != LeaseState::Ended {
+                self.expire_if_late().await?;
+                sleep(POLL).await;
+            }
+            self.how_it_ended().await
+        };
+        match timeout(REJECTION, ended).await {
+            Ok(end) => bail!("{why}; {}", end?),
+            Err(_) => Err(anyhow::anyhow!(why))
+                .advise(|| format!("take the money back with `sublet leases close {}`", self.id)),
+        }
+    }
+
+    /// A lease that ended, or was not started in time, is not worth waiting for; the money comes back.
+    async fn refuse_ended(&self) -> Result<()> {
+        self.expire_if_late().await?;
+        if self.record_on_chain().await?.state != LeaseState::Ended {
+            return Ok(());
+        }
+        bail!("{}", patiently(self.progress, async || self.how_it_ended().await).await?)
+    }
+
+    async fn expire_if_late(&self) -> Result<()> {
+        let (lease, now) = patiently(self.progress, async || {
+            Ok((self.session.ledger.lease(self.id).await?, self.session.ledger.head().await?.time))
+        })
+        .await?;
+        if !lease.is_some_and(|lease| lease.state == LeaseState::Open && now > lease.start_by) {
+            return Ok(());
+        }
+        let key = TxKey::passing(format!("expire {}", self.id));
+        patiently(self.progress, async || {
+            let sender = Session::sender(&self.session.home, self.session.output, self.wallet.clone()).await?;
+            match sender.ledger.submit(&key, &Call::ExpireLease(self.id)).await {
+                // Somebody else may have been quicker; the next look tells.
+                Ok(_) | Err(SubmitError::Refused(_) | SubmitError::Reverted { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    /// Before its machine was ready, and where the money went.
+    async fn how_it_ended(&self) -> Result<String> {
+        let ledger = &self.session.ledger;
+        let head = ledger.head().await?.block.number;
+        let id = self.id;
+        for located in ledger.events(self.record.since, head).await?.into_iter().rev() {
+            if let Event::LeaseEnded { id: which, end, split } = located.event
+                && which == id
+            {
+                return Ok(format!("{id} is over ({end}): {} (transaction {})", Money::from(&split), located.tx));
+            }
+        }
+        bail!("{id} has ended, but the node has no record of how")
+    }
 }
 
 /// The key pair `sublet ssh` logs in with: made on first use, by OpenSSH's own tool. The public line.
 pub(crate) fn login_key(home: &Home) -> Result<String> {
     let (secret, public) = login_key_files(home);
     if !public.exists() {
-        sublet_daemon::create_private_dir(home.root())?;
-        let status = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "sublet", "-f"])
-            .arg(&secret)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .status()
-            .context("ssh-keygen cannot be run")
-            .advise(|| "install the package openssh-client".to_owned())?;
-        if !status.success() {
-            bail!("ssh-keygen failed: {status}");
-        }
+        make_login_key(home, &secret, &public)?;
     }
     Ok(std::fs::read_to_string(&public).with_context(|| format!("cannot read {}", public.display()))?.trim().to_owned())
+}
+
+/// In a folder aside, so that one that was cut short is not taken for a key. The public half comes last: it says that both are there.
+fn make_login_key(home: &Home, secret: &Path, public: &Path) -> Result<()> {
+    sublet_daemon::create_private_dir(home.root())?;
+    let aside = tempfile::Builder::new()
+        .prefix("login-")
+        .tempdir_in(home.root())
+        .with_context(|| format!("cannot write to {}", home.root().display()))?;
+    let fresh = aside.path().join("key");
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "sublet", "-f"])
+        .arg(&fresh)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .context("ssh-keygen cannot be run")
+        .advise(|| "install the package openssh-client".to_owned())?;
+    if !output.status.success() {
+        bail!("ssh-keygen made no login key: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    std::fs::rename(&fresh, secret)?;
+    Ok(std::fs::rename(fresh.with_extension("pub"), public)?)
 }
 
 /// Secret and public file of the login key.

@@ -1,13 +1,17 @@
 //! `sublet`: every role of the market in one binary. This file only starts things; a command is a file in `commands/`.
 
+mod class;
 mod cli;
 mod commands;
+mod disputes;
 mod home;
 mod jobs;
 mod leases;
 mod modules;
+mod money;
 mod ordering;
 mod output;
+mod patience;
 mod records;
 mod results;
 mod roles;

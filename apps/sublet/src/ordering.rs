@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rand::Rng;
-use sublet_base::{Address, Amount, B256, PeerKey, Price, Seconds, U256};
-use sublet_chain::{Ledger, Wallet};
+use sublet_base::{Address, Amount, B256, PeerKey, Price, Seconds, U256, UnixTime};
+use sublet_chain::{Event, Ledger, Located, Wallet};
 use sublet_client::solver::{SolverClient, SolverError};
-use sublet_market::{Class, Kind, MediatorSetId, Order, Resources, SignedOrder, TypedData};
-use sublet_wire::solver::{Cancel, OfferQuery, OfferView, OrderState, OrderView, SignedCancel};
+use sublet_market::{Kind, Offer, Order, Resources, SignedOrder, TypedData, misfits};
+use sublet_wire::solver::{Cancel, MAX_PAGE, OfferQuery, OfferView, OrderState, OrderView, SignedCancel};
 use tokio::time::{Instant, sleep};
 
+use crate::class::Check;
 use crate::output::{Advise, Progress};
+use crate::patience::{chain_is_away, patiently};
 use crate::records::{Opened, Record, Records};
 use crate::session::Session;
 
@@ -19,6 +21,8 @@ use crate::session::Session;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Validity of an order, seconds; longer than the patience, because opening takes some blocks.
 const VALID_FOR: Seconds = Seconds(300);
+/// Pause while something is away.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// What a renter wants.
 pub(crate) struct Wish {
@@ -28,7 +32,7 @@ pub(crate) struct Wish {
     /// Most it may cost a second; without it, the price of the cheapest offer that fits now.
     pub(crate) max_price: Option<Price>,
     pub(crate) duration: Seconds,
-    pub(crate) class: Class,
+    pub(crate) check: Check,
     pub(crate) challenge_window: Seconds,
     /// Only this provider.
     pub(crate) provider: Option<Address>,
@@ -78,10 +82,13 @@ pub(crate) async fn open(
         (Some(price), _) => price,
         (None, Some(cheapest)) => cheapest.offer.price,
         (None, None) => {
-            let sizes = wish.resources;
-            return Err(anyhow::anyhow!("nobody offers {sizes} for a {} of {} now", wish.kind, wish.duration)).advise(
-                || "see what there is with `sublet market`, and ask for less or for another duration".to_owned(),
-            );
+            let (sizes, nearest) = (wish.resources, nearest(session, &wish).await?);
+            return Err(anyhow::anyhow!(
+                "nobody offers {sizes} for a {} of {} now:{nearest}",
+                wish.kind,
+                wish.duration
+            ))
+            .advise(|| "see what there is with `sublet market`, and ask for less or for another duration".to_owned());
         }
     };
     let escrow = max_price.over(wish.duration)?;
@@ -89,7 +96,8 @@ pub(crate) async fn open(
     progress.step(format!("ordering at {} SUB an hour at most", max_price.per_hour()));
 
     let peer_key = session.link_key()?.peer_key();
-    let order = order(session, wallet.address(), &wish, max_price, peer_key).await?;
+    let head = session.ledger.head().await?;
+    let order = draft(&wish, wallet.address(), max_price, peer_key, head.time.plus(VALID_FOR));
     let signed = wallet.sign_order(order, &session.ledger.domain())?;
     let hash = signed.order.signing_hash(&session.ledger.domain());
     let mut record = Record {
@@ -100,20 +108,21 @@ pub(crate) async fn open(
         document: String::from_utf8(wish.document)?,
         max_price,
         duration: wish.duration,
-        since: session.ledger.head().await?.block.number,
+        since: head.block.number,
+        valid_until: signed.order.valid_until,
         opened: None,
+        over: false,
     };
     records.put(&record).await?;
     let solver = post(session, &signed).await?;
-    let opened = wait(session, wallet, &solver, hash, progress).await?;
+    let opened = wait(session, wallet, &solver, &record, progress).await?;
     record.opened = Some(opened);
     records.put(&record).await?;
     Ok((record, opened))
 }
 
-async fn order(session: &Session, renter: Address, wish: &Wish, max_price: Price, peer_key: PeerKey) -> Result<Order> {
-    let now = session.ledger.head().await?.time;
-    Ok(Order {
+fn draft(wish: &Wish, renter: Address, max_price: Price, peer_key: PeerKey, valid_until: UnixTime) -> Order {
+    Order {
         renter,
         kind: wish.kind,
         resources: wish.resources,
@@ -121,15 +130,41 @@ async fn order(session: &Session, renter: Address, wish: &Wish, max_price: Price
         duration: wish.duration,
         workload: wish.workload,
         peer_key,
-        class: wish.class,
-        mediator_set: MediatorSetId(0),
+        class: wish.check.class,
+        mediator_set: wish.check.mediator_set,
         challenge_window: wish.challenge_window,
         provider: wish.provider.unwrap_or(Address::ZERO),
         solver: Address::ZERO,
         solver_fee: Amount::ZERO,
-        valid_until: now.plus(VALID_FOR),
+        valid_until,
         nonce: U256::from_be_bytes(rand::rng().random::<[u8; 32]>()),
-    })
+    }
+}
+
+/// Why nothing on the books serves the wish at any price: the offer that comes closest, and what is in its way.
+async fn nearest(session: &Session, wish: &Wish) -> Result<String> {
+    let query = OfferQuery { kind: Some(wish.kind.into()), all: true, limit: Some(MAX_PAGE), ..OfferQuery::default() };
+    let at_any_price = draft(wish, Address::ZERO, Price(u128::MAX), PeerKey([0; 32]), UnixTime(0));
+    let mut found = Vec::new();
+    for solver in session.solvers()? {
+        // One that is silent was complained about before, if no other knew an offer.
+        let offers = solver.offers(&query).await.map(|page| page.offers).unwrap_or_default();
+        found.extend(offers.into_iter().filter_map(|view| {
+            let offer = Offer::try_from(view.offer).ok()?;
+            let mut obstacles: Vec<_> = misfits(&offer, &at_any_price).iter().map(ToString::to_string).collect();
+            if !view.online {
+                obstacles.push("its provider is offline".to_owned());
+            } else if view.free == 0 {
+                obstacles.push(format!("all its {} places are taken", offer.capacity));
+            }
+            Some((obstacles, offer.price))
+        }));
+    }
+    let Some((obstacles, price)) = found.into_iter().min_by_key(|(obstacles, price)| (obstacles.len(), *price)) else {
+        return Ok(format!("\n  - there is no offer for a {} at all", wish.kind));
+    };
+    let lines: Vec<_> = obstacles.iter().map(|obstacle| format!("\n  - {obstacle}")).collect();
+    Ok(format!(" the nearest costs {} SUB an hour, but{}", price.per_hour(), lines.concat()))
 }
 
 /// The first solver that takes the order. One that refuses it has a reason every other would have too.
@@ -147,7 +182,12 @@ async fn post(session: &Session, signed: &SignedOrder) -> Result<SolverClient> {
         }
     }
     match last {
-        Some(error) => Err(error).advise(|| "is `sublet up` running?".to_owned()),
+        Some(error) => Err(error).advise(|| {
+            let list = if signed.order.kind == Kind::Lease { "sublet leases list" } else { "sublet jobs list" };
+            format!(
+                "is `sublet up` running? should a solver have the order all the same, `{list}` shows what came of it"
+            )
+        }),
         None => bail!("network.json names no solver"),
     }
 }
@@ -157,12 +197,23 @@ async fn wait(
     session: &Session,
     wallet: &Wallet,
     solver: &SolverClient,
-    hash: B256,
+    record: &Record,
     progress: &Progress,
 ) -> Result<Opened> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let view = solver.order(hash).await?;
+        let view = match solver.order(record.order).await {
+            Ok(view) => view,
+            Err(error) if error.is_retryable() => {
+                progress.step("the solver does not answer; waiting");
+                if let Some(opened) = without_solver(session, record, error, progress).await? {
+                    return Ok(opened);
+                }
+                sleep(AWAY).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         match view.state {
             OrderState::Opened { agreement } => {
                 return Ok(Opened {
@@ -176,10 +227,18 @@ async fn wait(
                 progress.step("waiting for an offer that fits");
             }
             OrderState::Waiting { reasons } => {
-                if take_back(session, wallet, solver, hash).await.is_err() {
-                    // It may have been matched this very moment: look again before giving up.
-                    sleep(Duration::from_millis(500)).await;
-                    continue;
+                match take_back(session, wallet, solver, record.order).await {
+                    Ok(_) => {}
+                    Err(error) if chain_is_away(&error) => {
+                        progress.step("the chain does not answer; waiting for it");
+                        sleep(AWAY).await;
+                        continue;
+                    }
+                    Err(_) => {
+                        // It may have been matched this very moment: look again before giving up.
+                        sleep(Duration::from_millis(500)).await;
+                        continue;
+                    }
                 }
                 let why: Vec<_> = reasons.iter().map(|r| format!("\n  - {}", r.message)).collect();
                 return Err(anyhow::anyhow!("nobody can fill the order:{}", why.concat())).advise(|| {
@@ -192,6 +251,55 @@ async fn wait(
         }
         sleep(Duration::from_millis(150)).await;
     }
+}
+
+/// What the chain says of an order whose solver is silent. An error once it is certain that nothing comes of it.
+async fn without_solver(
+    session: &Session,
+    record: &Record,
+    silence: SolverError,
+    progress: &Progress,
+) -> Result<Option<Opened>> {
+    // The time first: whatever was filled before it is in the events.
+    let (head, events) = patiently(progress, async || {
+        let head = session.ledger.head().await?;
+        Ok((head, session.ledger.events(record.since, head.block.number).await?))
+    })
+    .await?;
+    match became(&events, record.order) {
+        None if head.time > record.valid_until => {
+            Err(anyhow::Error::new(silence).context("the order expired before anybody filled it; nothing was paid"))
+        }
+        opened => Ok(opened),
+    }
+}
+
+/// The agreement that an order became.
+fn became(events: &[Located], order: B256) -> Option<Opened> {
+    events.iter().find_map(|located| {
+        let (id, provider) = match &located.event {
+            Event::LeaseOpened(e) if e.order == order => (e.id.0, e.provider),
+            Event::JobOpened(e) if e.order == order => (e.id.0, e.provider),
+            _ => return None,
+        };
+        Some(Opened { id, provider, transaction: located.tx })
+    })
+}
+
+/// Finds out what became of orders whose command ended before it knew: filled all the same, or over.
+pub(crate) async fn catch_up(session: &Session, records: &Records) -> Result<()> {
+    let unsure = records.unsure().await?;
+    let Some(since) = unsure.iter().map(|record| record.since).min() else { return Ok(()) };
+    let head = session.ledger.head().await?;
+    let events = session.ledger.events(since, head.block.number).await?;
+    for mut record in unsure {
+        record.opened = became(&events, record.order);
+        record.over = record.opened.is_none() && head.time > record.valid_until;
+        if record.opened.is_some() || record.over {
+            records.put(&record).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Asks the solver to forget the order.

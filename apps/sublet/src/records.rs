@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sublet_base::{Address, B256, JobId, LeaseId, Price, Seconds};
+use sublet_base::{Address, B256, JobId, LeaseId, Price, Seconds, UnixTime};
 use sublet_market::Kind;
 use sublet_store::{Documents, Expect, Store};
 
@@ -29,8 +29,14 @@ pub(crate) struct Record {
     pub(crate) duration: Seconds,
     /// The chain's newest block when it was signed: nothing about it is in an earlier one.
     pub(crate) since: u64,
+    /// Until when it may be filled.
+    #[serde(default)]
+    pub(crate) valid_until: UnixTime,
     /// The agreement, once it is open.
     pub(crate) opened: Option<Opened>,
+    /// It was never filled and cannot be any more.
+    #[serde(default)]
+    pub(crate) over: bool,
 }
 
 /// The agreement an order became.
@@ -72,6 +78,13 @@ impl Records {
         Ok(records)
     }
 
+    /// Orders whose end nobody has looked up: the command that made them went away too early.
+    pub(crate) async fn unsure(&self) -> Result<Vec<Record>> {
+        let mut records: Vec<Record> = self.list().await?;
+        records.retain(|record| record.opened.is_none() && !record.over);
+        Ok(records)
+    }
+
     async fn list<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         Ok(self.orders.list().await?.into_iter().map(|document| document.value).collect())
     }
@@ -100,7 +113,8 @@ impl Records {
         };
         match record.opened {
             Some(opened) => Ok((record.clone(), opened)),
-            None => bail!("the order for {kind} `{which}` was never filled"),
+            None if record.over => bail!("the order for {kind} `{which}` was never filled; nothing was paid"),
+            None => bail!("the order for {kind} `{which}` is not filled yet"),
         }
     }
 

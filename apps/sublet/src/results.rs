@@ -8,13 +8,15 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use sublet_base::JobId;
+use sublet_base::{Address, JobId};
 use tar::{Archive, EntryType};
 
 use crate::home::Home;
 
 /// Largest archive fetched, bytes.
 pub(crate) const MAX_ARCHIVE: u64 = 2 << 30;
+/// Beside the archive's own files: the account of the mediator that it came from. No archive can hold one.
+const FOUND_BY: &str = "found_by";
 
 /// A fetched and unpacked result.
 #[derive(Clone, Debug)]
@@ -43,9 +45,20 @@ impl JobResult {
         self.folder.join("exit_code").is_file()
     }
 
-    /// Unpacks the archive beside itself; `exit_code` comes last, and marks a complete result.
+    /// The mediator whose result this is, in place of the provider's.
+    pub(crate) fn found_by(&self) -> Option<Address> {
+        fs::read_to_string(self.folder.join(FOUND_BY)).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers whose result this is.
+    pub(crate) fn note_finder(&self, mediator: Address) -> Result<()> {
+        Ok(fs::write(self.folder.join(FOUND_BY), format!("{mediator}\n"))?)
+    }
+
+    /// Unpacks the archive beside itself, in place of an earlier one; `exit_code` comes last, and marks a complete result.
     pub(crate) fn unpack(&self) -> Result<()> {
         let names = self.check().context("the result archive is refused")?;
+        self.clear().context("cannot remove an earlier result")?;
         let mut archive = Archive::new(fs::File::open(self.archive())?);
         let mut code = None;
         for entry in archive.entries()? {
@@ -70,6 +83,14 @@ impl JobResult {
         let code = code.with_context(|| format!("the archive holds no exit code, only {} files", names.len()))?;
         fs::write(self.folder.join("exit_code"), code)?;
         Ok(())
+    }
+
+    /// Removes what an earlier archive held, its mark of completeness first.
+    fn clear(&self) -> std::io::Result<()> {
+        for name in ["exit_code", FOUND_BY, "stdout", "stderr"] {
+            absent_is_fine(fs::remove_file(self.folder.join(name)))?;
+        }
+        absent_is_fine(fs::remove_dir_all(self.folder.join("outputs")))
     }
 
     /// Names in the archive, all of them harmless.
@@ -106,6 +127,13 @@ impl JobResult {
     /// Files below `outputs/`.
     pub(crate) fn has_outputs(&self) -> bool {
         fs::read_dir(self.folder.join("outputs")).is_ok_and(|mut entries| entries.next().is_some())
+    }
+}
+
+fn absent_is_fine(outcome: std::io::Result<()>) -> std::io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -160,6 +188,20 @@ mod tests {
         assert!(result.is_here() && result.has_outputs());
         assert_eq!(result.exit_code().unwrap(), 3);
         assert_eq!(result.stream("stdout").unwrap(), "moo[31m\n");
+    }
+
+    #[test]
+    fn another_result_takes_the_place_of_the_first() {
+        let file = EntryType::Regular;
+        let (_dir, first) = result(&[("exit_code", file, "3"), ("stdout", file, "a"), ("outputs/old", file, "x")]);
+        first.unpack().unwrap();
+        first.note_finder(Address::repeat_byte(7)).unwrap();
+        assert_eq!(first.found_by(), Some(Address::repeat_byte(7)));
+        let (_other, second) = result(&[("exit_code", file, "0"), ("stdout", file, "b")]);
+        fs::copy(second.archive(), first.archive()).unwrap();
+        first.unpack().unwrap();
+        assert_eq!((first.exit_code().unwrap(), first.stream("stdout").unwrap().as_str()), (0, "b"));
+        assert_eq!((first.has_outputs(), first.found_by()), (false, None));
     }
 
     #[test]

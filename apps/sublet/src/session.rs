@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sublet_base::{Address, Amount};
+use sublet_base::{Address, Amount, PeerKey};
 use sublet_chain::{DirTxJournal, EvmLedger, EvmOptions, Keystore, Ledger, Passphrase, SendAs, Wallet};
 use sublet_client::peer::PeerClient;
 use sublet_client::solver::SolverClient;
@@ -137,35 +137,58 @@ impl Session {
     }
 
     /// A client of `provider`, over the link, found through its record on chain.
-    pub(crate) async fn provider(&self, provider: Address) -> Result<ProviderLink> {
+    pub(crate) async fn provider(&self, provider: Address) -> Result<PeerLink> {
         let record = self.ledger.provider(provider).await?;
         let record = record.with_context(|| format!("{provider} is not registered as a provider"))?;
         let info = self.ledger.provider_info(provider).await?.unwrap_or_default();
         let info: ProviderInfo = ProviderInfo::parse(&info)
             .with_context(|| format!("the record of provider {provider} on chain cannot be read"))?;
         let gateway: GatewayUrl = info.relay.parse().context("the provider's gateway has no usable address")?;
+        self.link(record.peer_key, vec![gateway]).await
+    }
+
+    /// A client of `mediator`, over the link. Its record on chain has its key only: it is behind one of the gateways known.
+    pub(crate) async fn mediator(&self, mediator: Address) -> Result<PeerLink> {
+        let record = self.ledger.mediator(mediator).await?;
+        let record = record.with_context(|| format!("{mediator} is not registered as a mediator any more"))?;
+        let listed = self.ledger.gateways(0, MOST_GATEWAYS).await?;
+        let listed = listed.into_iter().filter(|gateway| gateway.online).map(|gateway| gateway.url);
+        let mut gateways: Vec<GatewayUrl> = Vec::new();
+        for gateway in self.network.relays.iter().cloned().chain(listed).filter_map(|url| url.parse().ok()) {
+            if !gateways.contains(&gateway) {
+                gateways.push(gateway);
+            }
+        }
+        self.link(record.peer_key, gateways).await
+    }
+
+    async fn link(&self, peer_key: PeerKey, gateways: Vec<GatewayUrl>) -> Result<PeerLink> {
         let policy = match std::env::var("SUBLET_LINK_PATH").as_deref() {
             Ok("relay-only") => PathPolicy::RelayOnly,
             Ok("auto") | Err(_) => PathPolicy::Auto,
             Ok(other) => bail!("SUBLET_LINK_PATH is `{other}`; it may be auto or relay-only"),
         };
-        let config = LinkConfig { key: self.link_key()?, bind: vec![], gateways: vec![gateway.clone().into()], policy };
+        let ways = gateways.iter().cloned().map(Into::into).collect();
+        let config = LinkConfig { key: self.link_key()?, bind: vec![], gateways: ways, policy };
         let link = Link::bind_on_behalf(config).await?;
-        let peer = link.peer(PeerAddr::behind(record.peer_key, gateway));
+        let peer = link.peer(PeerAddr::behind_one_of(peer_key, gateways));
         let client = PeerClient::new(Arc::new(peer), self.stop.clone());
-        Ok(ProviderLink { link, client })
+        Ok(PeerLink { link, client })
     }
 }
 
-/// An open link to one provider.
-pub(crate) struct ProviderLink {
+/// Gateways listed on chain that are tried for a mediator.
+const MOST_GATEWAYS: u64 = 16;
+
+/// An open link to one provider or mediator.
+pub(crate) struct PeerLink {
     link: Link,
     /// Asks it.
     pub(crate) client: PeerClient,
 }
 
-impl ProviderLink {
-    /// Tells the provider that we are gone.
+impl PeerLink {
+    /// Tells the other side that we are gone.
     pub(crate) async fn close(self) {
         self.link.close().await;
     }

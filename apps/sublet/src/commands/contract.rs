@@ -19,6 +19,7 @@ use crate::home::Home;
 use crate::jobs::{fetch, wait_finished};
 use crate::modules;
 use crate::output::{Advise, Output, Progress};
+use crate::patience::Absence;
 use crate::records::{Opened, Record, Records};
 use crate::results::JobResult;
 use crate::session::{As, Session};
@@ -153,7 +154,8 @@ async fn fund(home: &Home, output: Output, who: &As, contract: Address, amount: 
 async fn withdraw(home: &Home, output: Output, who: &As, contract: Address, amount: Amount) -> Result<()> {
     let session = Session::sender(home, output, who.wallet(home)?).await?;
     let example = owned(&session, contract).await?;
-    session.require_free(contract, amount).await?;
+    let free = session.ledger.free_of(contract).await?;
+    ensure!(free >= amount, "the contract has {free} SUB to withdraw, not {amount}");
     let landed = example.withdraw(&key("withdraw"), amount).await?;
     moved(&session, contract, amount, &landed, "withdrawn to the owner's wallet").await
 }
@@ -239,7 +241,9 @@ async fn ask(
         max_price,
         duration: order.duration,
         since: landed.block.number,
+        valid_until: order.valid_until,
         opened: None,
+        over: false,
     };
     records.put(&record).await?;
     let opened = wait_opened(&session, hash, landed.block.number, &order).await?;
@@ -294,9 +298,13 @@ async fn hand_over(
 ) -> Result<()> {
     let result = JobResult::of(&session.home, job);
     if !result.is_here() {
+        let run_by = session.ledger.job(job).await?.with_context(|| format!("the chain knows no {job}"))?.run_by;
         let link = session.provider(provider).await?;
         let fetched = async {
-            let (hash, _) = wait_finished(&link.client, Agreement::Job(job), &progress).await?;
+            let absence = Absence::until(run_by, session, &progress).await?;
+            let finished = wait_finished(&link.client, Agreement::Job(job), &progress, &absence).await?;
+            let (hash, _) =
+                finished.map_err(|reason| anyhow::anyhow!("the provider could not run the job: {reason}"))?;
             progress.step("fetching the result");
             fetch(&link.client, job, hash, &result).await
         };

@@ -131,7 +131,14 @@ fn kvm() -> Finding {
 
 fn ssh() -> Finding {
     match Command::new("ssh").arg("-V").output() {
-        Ok(output) => Finding::good("ssh", String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            if output.status.success() {
+                Finding::good("ssh", said)
+            } else {
+                Finding::note("ssh", said, "repair the OpenSSH client; `sublet ssh` needs it")
+            }
+        }
         Err(error) => Finding::bad("ssh", format!("cannot be started: {error}"), "install openssh-client"),
     }
 }

@@ -53,7 +53,8 @@ impl Args {
         let Action::Run { listen, status, config } = self.action;
         log::start(config.as_deref(), Talk::Changes)?;
         let shutdown = shutdown_on_signals()?;
-        let gateway = gateway::start(home, config, &GatewayFlags { listen, status }).await?;
+        let elsewhere = || "choose another address with --listen, or with --status for the status page".to_owned();
+        let gateway = gateway::start(home, config, &GatewayFlags { listen, status }, elsewhere).await?;
         let running = Running { relay: format!("http://{}", gateway.address()), peer_key: gateway.peer_key() };
         output.answer(&running, || format!("relaying on {} with key {}", running.relay, running.peer_key))?;
         gateway.run(shutdown).await?;

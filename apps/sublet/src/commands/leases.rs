@@ -11,6 +11,7 @@ use sublet_market::Kind;
 
 use crate::commands::rent::duration;
 use crate::home::Home;
+use crate::ordering;
 use crate::output::{Output, table};
 use crate::records::{Record, Records};
 use crate::session::{As, Session};
@@ -94,6 +95,7 @@ impl Args {
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         let session = Session::reader(home, output).await?;
         let records = Records::open(home).await?;
+        ordering::catch_up(&session, &records).await?;
         match self.action {
             Action::List { all } => list(&session, &records, all).await?,
             Action::Show { lease } => {

@@ -12,6 +12,7 @@ pub(crate) mod leases;
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod market;
+pub(crate) mod mediator;
 pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod rent;

@@ -7,14 +7,16 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256, GiB, LeaseId, MachineId, MiB, Price, Seconds, Vcpus};
 use sublet_chain::{LeaseState, Ledger};
-use sublet_market::{Class, ImageRef, Kind, MachineRequest, Network, Resources, Traits, WorkloadDocument};
+use sublet_market::{ImageRef, Kind, MachineRequest, Network, Resources, Traits, WorkloadDocument};
 
+use crate::class::Check;
 use crate::commands::market::price_of_hour;
 use crate::home::Home;
 use crate::leases::{bring_up, login_key};
 use crate::modules::image_digest;
 use crate::ordering::{self, Wish};
 use crate::output::{Advise, Output};
+use crate::patience::patiently;
 use crate::records::Records;
 use crate::session::{As, Session};
 
@@ -73,12 +75,14 @@ impl Args {
         let wallet = self.who.wallet(home)?;
         let session = Session::reader(home, output).await?;
         let records = Records::open(home).await?;
+        ordering::catch_up(&session, &records).await?;
         self.refuse_taken_name(&session, &records).await?;
         let wish = self.wish(home)?;
         let progress = output.progress("looking for a machine");
         let (record, opened) = ordering::open(&session, &wallet, &records, wish, &progress).await?;
         let id = LeaseId(opened.id);
-        let lease = session.ledger.lease(id).await?.with_context(|| format!("the chain knows no {id}"))?;
+        let lease = patiently(&progress, async || Ok(session.ledger.lease(id).await?)).await?;
+        let lease = lease.with_context(|| format!("the chain knows no {id}"))?;
         progress.step(format!("{id} is open at {} SUB an hour", lease.price.per_hour()));
         let up = bring_up(&session, &wallet, &record, opened, &progress).await;
         progress.done();
@@ -138,7 +142,7 @@ impl Args {
             resources,
             max_price: self.max_price.map(price_of_hour),
             duration: self.duration,
-            class: Class::None,
+            check: Check::none(),
             challenge_window: Seconds(0),
             provider: self.provider,
             document,

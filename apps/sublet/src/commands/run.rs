@@ -1,6 +1,7 @@
 //! `sublet run MODULE -i k=v`: one job, from module to checked result and settlement.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -8,9 +9,10 @@ use serde::Serialize;
 use sublet_base::{Address, Amount, B256, JobId, Seconds};
 use sublet_market::{Class, Kind, WorkloadDocument};
 
+use crate::class::{self, Check, Said};
 use crate::commands::market::price_of_hour;
 use crate::home::Home;
-use crate::jobs::{Settled, see_through};
+use crate::jobs::{Pending, Settled, hand_over, inspect, see_through};
 use crate::modules;
 use crate::ordering::{self, Wish};
 use crate::output::Output;
@@ -24,7 +26,7 @@ const CHALLENGE_WINDOW: Seconds = Seconds(120);
 /// Flags of `sublet run`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sublet run cowsay -i message=moo\n  sublet run cowsay:1.0.0 -i message='good day' --max-price 2\n  sublet run ./module.toml -i size=3 --json"
+    after_help = "Examples:\n  sublet run cowsay -i message=moo\n  sublet run cowsay:1.0.0 -i message='good day' --max-price 2\n  sublet run ./module.toml -i size=3 --json\n  sublet run cowsay -i message=moo --mediators 1 --no-accept"
 )]
 pub(crate) struct Args {
     /// A module by NAME or NAME:VERSION, or the path of a module file
@@ -38,7 +40,16 @@ pub(crate) struct Args {
     /// Only this provider
     #[arg(long, value_name = "ADDRESS")]
     provider: Option<Address>,
-    /// Stop once the job is open; fetch the result later with `sublet jobs result`
+    /// Who judges a dispute about the result: the number of a set of mediators; the offers' own otherwise
+    #[arg(long, value_name = "SET")]
+    mediators: Option<NonZeroU64>,
+    /// How the result can be checked, if not as the module says: none, or exact (running it again gives the same bytes)
+    #[arg(long, value_name = "none|exact")]
+    class: Option<Class>,
+    /// Fetch and check the result, but leave it to you to accept, dispute or refuse it
+    #[arg(long, conflicts_with = "detach")]
+    no_accept: bool,
+    /// Stop once the provider has the job; fetch the result later with `sublet jobs result`
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
@@ -51,13 +62,18 @@ struct Answer {
     provider: Address,
     opened_by: B256,
     #[serde(flatten)]
-    end: Option<Ended>,
+    check: Check,
+    #[serde(flatten)]
+    settled: Option<Settled>,
+    #[serde(flatten)]
+    pending: Option<Pending>,
+    #[serde(flatten)]
+    result: Option<Given>,
 }
 
+/// What the job gave.
 #[derive(Serialize)]
-struct Ended {
-    #[serde(flatten)]
-    settled: Settled,
+struct Given {
     exit_code: u8,
     stdout: String,
     stderr: String,
@@ -71,81 +87,98 @@ impl Args {
         let given = inputs(&self.inputs)?;
         let digest = modules::image_digest(&module.image.name, module.image.digest)?;
         let mut job = module.render(&given, digest)?;
-        // Class exact means that somebody can judge; there are no mediators yet, so the job says what it gets.
-        job.class = Class::None;
-        let (document, workload) = job.seal()?;
         let wallet = self.who.wallet(home)?;
         let session = Session::reader(home, output).await?;
         let records = Records::open(home).await?;
         let progress = output.progress(format!("looking for somebody to run {}", module.title()));
-        let wish = Wish {
+        let mut wish = Wish {
             kind: Kind::Job,
             name: module.name.clone(),
             resources: job.resources,
             max_price: Some(self.max_price.map_or(module.defaults.max_price, price_of_hour)),
             duration: module.defaults.duration,
-            class: job.class,
+            check: Check::none(),
             challenge_window: CHALLENGE_WINDOW,
             provider: self.provider,
-            document,
-            workload,
+            document: Vec::new(),
+            workload: B256::ZERO,
         };
+        let said = Said { class: self.class, mediators: self.mediators.map(NonZeroU64::get) };
+        let check = class::choose(&session, &wish, job.class, said).await?;
+        job.class = check.class;
+        (wish.document, wish.workload) = job.seal()?;
+        wish.check = check.clone();
         let (record, opened) = ordering::open(&session, &wallet, &records, wish, &progress).await?;
         let id = JobId(opened.id);
         progress.step(format!("{id} is open with provider {}", opened.provider));
-        if self.detach {
-            progress.done();
-            let answer = Answer { job: id, provider: opened.provider, opened_by: opened.transaction, end: None };
-            output.answer(&answer, || format!("{id} is open; fetch its result with `sublet jobs result {id}`"))?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        let start = Answer {
+            job: id,
+            provider: opened.provider,
+            opened_by: opened.transaction,
+            check,
+            settled: None,
+            pending: None,
+            result: None,
+        };
         let result = JobResult::of(home, id);
-        let outcome = see_through(&session, &wallet, &record, opened, &result, &progress).await;
+        let outcome = match (self.detach, self.no_accept) {
+            (true, _) => hand_over(&session, &record, opened, &progress).await.map(|()| start),
+            (false, true) => inspect(&session, &wallet, &record, opened, &result, &progress)
+                .await
+                .map(|pending| Answer { pending: Some(pending), ..start }),
+            (false, false) => see_through(&session, &wallet, &record, opened, &result, &progress)
+                .await
+                .map(|settled| Answer { settled: Some(settled), ..start }),
+        };
         progress.done();
         records.close().await;
-        let settled = outcome?;
-        answer(output, id, opened.provider, opened.transaction, settled, &result)
+        let answer = outcome?;
+        if self.detach {
+            output.answer(&answer, || answer.detached())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        answer.with_result(output, &result)
     }
 }
 
-fn answer(
-    output: Output,
-    job: JobId,
-    provider: Address,
-    opened_by: B256,
-    settled: Settled,
-    result: &JobResult,
-) -> Result<ExitCode> {
-    let code = result.exit_code()?;
-    let end = Ended {
-        settled,
-        exit_code: code,
-        stdout: result.stream("stdout")?,
-        stderr: result.stream("stderr")?,
-        folder: result.folder().display().to_string(),
-    };
-    if !end.stderr.is_empty() && !output.is_json() {
-        eprint!("{}", end.stderr);
+impl Answer {
+    fn detached(&self) -> String {
+        let id = self.job;
+        format!("{id} is open; fetch its result with `sublet jobs result {id}`\ndisputes    {}", self.check.describe())
     }
-    let answer = Answer { job, provider, opened_by, end: Some(end) };
-    output.answer(&answer, || {
-        let Some(end) = &answer.end else { return String::new() };
-        let s = &end.settled;
-        let outputs = if result.has_outputs() { format!("\noutputs     {}/outputs", end.folder) } else { String::new() };
-        format!(
-            "{}\n{job}\nexit code   {code}\nprice       {} SUB, of {} SUB at most; {} SUB came back\nresult      {}\nsettled by  {}{outputs}",
-            end.stdout.trim_end_matches('\n'),
-            s.paid,
-            s.at_most,
-            s.refunded,
-            s.result_hash,
-            s.transaction
-        )
-    })?;
-    Ok(ExitCode::from(code))
+
+    /// Prints it with what the job gave; the exit code is the job's own.
+    fn with_result(mut self, output: Output, result: &JobResult) -> Result<ExitCode> {
+        let code = result.exit_code()?;
+        let given = Given {
+            exit_code: code,
+            stdout: result.stream("stdout")?,
+            stderr: result.stream("stderr")?,
+            folder: result.folder().display().to_string(),
+        };
+        if !given.stderr.is_empty() && !output.is_json() {
+            eprint!("{}", given.stderr);
+        }
+        let mut text = format!("{}\n{}\nexit code   {code}", given.stdout.trim_end_matches('\n'), self.job);
+        if let Some(s) = &self.settled {
+            text.push_str(&format!(
+                "\nprice       {} SUB, of {} SUB at most; {} SUB came back\nresult      {}\nsettled by  {}",
+                s.money.paid, s.at_most, s.money.refunded, s.result_hash, s.transaction
+            ));
+        }
+        if let Some(pending) = &self.pending {
+            text.push_str(&format!("\n{}", pending.describe(self.job)));
+        }
+        text.push_str(&format!("\ndisputes    {}", self.check.describe()));
+        if result.has_outputs() {
+            text.push_str(&format!("\noutputs     {}/outputs", given.folder));
+        }
+        self.result = Some(given);
+        output.answer(&self, || text)?;
+        Ok(ExitCode::from(code))
+    }
 }
 
-/// Inputs as given, by name.
 pub(crate) fn inputs(given: &[String]) -> Result<BTreeMap<String, String>> {
     let mut inputs = BTreeMap::new();
     for input in given {

@@ -66,7 +66,8 @@ impl Args {
         let wallet = who.wallet(home)?;
         let account = wallet.address();
         let flags = SolverFlags { listen };
-        let starting = solver::start(home, &network, wallet, config, &flags);
+        let elsewhere = || "choose another address with --listen".to_owned();
+        let starting = solver::start(home, &network, wallet, config, &flags, elsewhere);
         let Some(solver) = shutdown.run_until_cancelled(starting).await else { return Ok(ExitCode::SUCCESS) };
         let solver = solver?;
         let running = Running { url: format!("http://{}", solver.address()), account };

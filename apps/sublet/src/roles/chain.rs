@@ -32,11 +32,13 @@ pub(crate) async fn start(home: &Home, port: u16, block_seconds: u32) -> Result<
         ..AnvilOptions::default()
     };
     let started = LocalAnvil::start(&options).await;
-    let taken = matches!(started, Err(AnvilError::PortTaken { .. }));
-    started.context("the local chain does not start").advise(|| match taken {
-        true => "choose other ports with --port, or --port 0 for free ones".to_owned(),
-        false => "run `sublet doctor` to see what is missing".to_owned(),
-    })
+    let next = match &started {
+        Err(AnvilError::PortTaken { .. }) => "choose other ports with --port, or --port 0 for free ones",
+        Err(AnvilError::Damaged { .. }) => "start over with `sublet up --reset`; accounts stay",
+        Err(AnvilError::Full { .. }) => "free some space, or use another home with --home",
+        _ => "run `sublet doctor` to see what is missing",
+    };
+    started.context("the local chain does not start").advise(|| next.to_owned())
 }
 
 /// Where the record of the deployed contracts is kept.

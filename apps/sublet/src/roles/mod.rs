@@ -6,6 +6,7 @@ pub(crate) mod host;
 pub(crate) mod ledger;
 pub(crate) mod local;
 pub(crate) mod log;
+pub(crate) mod mediator;
 pub(crate) mod network;
 pub(crate) mod provider;
 pub(crate) mod solver;

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use sublet_base::{Address, Price};
 use sublet_client::{HostClient, SolverClient};
 use sublet_daemon::{BoxError, Supervisor};
-use sublet_provider::ProviderConfig;
+use sublet_provider::{OfferConfig, ProviderConfig};
 use sublet_wire::host::HostReport;
 use sublet_wire::solver::OfferQuery;
+use sublet_wire::workload::room;
 
 use super::gateway::GatewayFlags;
 use super::host::{HostFlags, Kinds};
@@ -132,21 +133,23 @@ pub(crate) async fn start(
 
     progress.step("starting the solver");
     let flags = SolverFlags { listen: Some(loopback(ports.solver)) };
-    let solver = solver::start(home, &network, solver, None, &flags).await.advise(other_port)?;
+    let solver = solver::start(home, &network, solver, None, &flags, other_port).await?;
     network.solvers.push(format!("http://{}", solver.address()));
     tasks.spawn("solver", |stop| async move { solver.serve(stop).await.map_err(BoxError::from) });
     home.remember(&network)?;
 
+    let mut offers = Vec::new();
     for ((name, price), wallet) in named.iter().zip(sellers) {
         progress.step(format!("starting host and provider {name}"));
         let socket = spawn_host(home, name, scale, tasks).await?;
         let config = for_rent(&network, name, *price, deployed.block)?;
+        offers.clone_from(&config.offers);
         let provider = provider::start(home, &network, &format!("provider-{name}"), wallet, &socket, config).await?;
         tasks.spawn_with_grace("provider", PROVIDER_GRACE, |stop| async move {
             provider.run(stop).await.map_err(anyhow::Error::into_boxed_dyn_error)
         });
     }
-    let powerless = wait_for_offers(home, &network, named, progress).await?;
+    let powerless = wait_for_offers(home, &network, named, &offers, progress).await?;
     Ok(Up { network, renter: renter.address(), powerless })
 }
 
@@ -157,7 +160,7 @@ fn other_port() -> String {
 async fn spawn_gateway(home: &Home, ports: Ports, tasks: &mut Supervisor, progress: &Progress) -> Result<String> {
     progress.step("starting the gateway");
     let flags = GatewayFlags { listen: Some(loopback(ports.gateway)), status: None };
-    let gateway = gateway::start(home, None, &flags).await.advise(other_port)?;
+    let gateway = gateway::start(home, None, &flags, other_port).await?;
     let url = format!("http://{}", gateway.address());
     tasks.spawn("gateway", |stop| async move { gateway.run(stop).await.map_err(BoxError::from) });
     Ok(url)
@@ -192,11 +195,12 @@ fn for_rent(network: &Network, name: &str, price: Price, from_block: u64) -> Res
     })
 }
 
-/// Waits until every provider has something on the book. If no driver works here that never happens: says why.
+/// Waits until every provider has something on the book. If nothing can be rented out here that never happens: says why.
 async fn wait_for_offers(
     home: &Home,
     network: &Network,
     named: &[(&str, Price)],
+    offers: &[OfferConfig],
     progress: &Progress,
 ) -> Result<Option<String>> {
     progress.step("waiting for offers; the first start boots a guest to see what this computer can do");
@@ -210,7 +214,7 @@ async fn wait_for_offers(
         }
         for (name, _) in named {
             if let Ok(report) = HostClient::new(&host::socket(home, name))?.report().await
-                && let Some(why) = powerless(&report)
+                && let Some(why) = powerless(&report, offers)
             {
                 return Ok(Some(why));
             }
@@ -219,7 +223,16 @@ async fn wait_for_offers(
     }
 }
 
-fn powerless(report: &HostReport) -> Option<String> {
+/// Why nothing can be rented out on this host, if so: no driver works, or there is less than the smallest offer takes.
+fn powerless(report: &HostReport, offers: &[OfferConfig]) -> Option<String> {
+    let room = |offer: &OfferConfig| room(&report.total, &offer.resources, offer.kind) > 0;
+    if !offers.is_empty() && !offers.iter().any(room) {
+        let total = &report.total;
+        return Some(format!(
+            "too small for any offer: {}, {} and {} of disk are left for machines",
+            total.vcpus, total.memory, total.disk
+        ));
+    }
     let broken: Vec<String> =
         report.drivers.iter().filter_map(|d| Some(format!("{}: {}", d.kind, d.state.as_ref().err()?.reason))).collect();
     (!broken.is_empty() && broken.len() == report.drivers.len()).then(|| broken.join("; "))
