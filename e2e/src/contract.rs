@@ -1,7 +1,7 @@
 //! The contract as anybody may read it: bare `eth_call`s, decoded by hand, so that no code of the product vouches for its own sums.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::network::Network;
 use crate::rpc::Rpc;
@@ -11,8 +11,9 @@ const FREE_OF: &str = "33e25bb9";
 const BALANCE_OF: &str = "70a08231";
 const AGREEMENT_COUNT: &str = "bb7bb278";
 const LENS: &str = "112666b7";
+const COURT: &str = "00971a30";
 const LEASE: &str = "51d9f900";
-const JOB: &str = "8514801e";
+pub(crate) const JOB: &str = "8514801e";
 
 /// Positions in what `lease` and `job` return, in words of 32 bytes; both have what is still held in the same places.
 const STATE: usize = 0;
@@ -26,7 +27,9 @@ pub struct Contract {
     contract: String,
     token: String,
     /// Where `lease` and `job` are read.
-    lens: String,
+    pub(crate) lens: String,
+    /// Where disputes are.
+    pub(crate) court: String,
 }
 
 /// One agreement as the chain has it.
@@ -41,12 +44,12 @@ pub struct Agreement {
 impl Contract {
     /// Of a running network.
     pub fn of(network: &Network) -> Result<Self> {
-        let text = std::fs::read_to_string(network.sublet.home().join("network.json"))?;
-        let known: Value = serde_json::from_str(&text)?;
+        let known = network.known()?;
         let address = |name: &str| Ok::<_, anyhow::Error>(known[name].as_str().context("no address")?.to_owned());
         let (rpc, contract, token) = (network.rpc()?, address("contract")?, address("token")?);
         let lens = branch(&rpc, &contract, LENS)?;
-        Ok(Self { rpc, contract, token, lens })
+        let court = branch(&rpc, &contract, COURT)?;
+        Ok(Self { rpc, contract, token, lens, court })
     }
 
     /// Token units an account may withdraw.
@@ -78,8 +81,14 @@ impl Contract {
         anyhow::bail!("the contract knows no agreement {id}")
     }
 
-    fn read(&self, to: &str, selector: &str, argument: &str) -> Result<Vec<u128>> {
-        Ok(ask(&self.rpc, to, selector, argument)?.as_bytes().chunks(64).map(low_half).collect())
+    pub(crate) fn read(&self, to: &str, selector: &str, argument: &str) -> Result<Vec<u128>> {
+        Ok(self.words(to, selector, argument)?.iter().map(|word| low_half(word)).collect())
+    }
+
+    /// What a call returns, each word as 64 hex digits.
+    pub(crate) fn words(&self, to: &str, selector: &str, argument: &str) -> Result<Vec<String>> {
+        let hex = ask(&self.rpc, to, selector, argument)?;
+        Ok((0..hex.len()).step_by(64).map(|at| hex[at..at + 64].to_owned()).collect())
     }
 }
 
@@ -99,15 +108,15 @@ fn branch(rpc: &Rpc, contract: &str, selector: &str) -> Result<String> {
 }
 
 /// The lower 16 bytes of a word; amounts, states and times never need more.
-fn low_half(word: &[u8]) -> u128 {
-    std::str::from_utf8(&word[32..]).ok().and_then(|text| u128::from_str_radix(text, 16).ok()).unwrap_or(0)
+pub(crate) fn low_half(word: &str) -> u128 {
+    u128::from_str_radix(&word[32..], 16).expect("the node answers in hex")
 }
 
 fn first(words: &[u128]) -> Result<u128> {
     words.first().copied().context("an empty answer")
 }
 
-fn address(text: &str) -> Result<String> {
+pub(crate) fn address(text: &str) -> Result<String> {
     let hex = text.strip_prefix("0x").context("not an address")?;
     ensure!(hex.len() == 40, "not an address: {text}");
     Ok(format!("{:0>64}", hex.to_lowercase()))

@@ -32,8 +32,7 @@ impl Network {
     pub fn start_in(sublet: Sublet, arguments: &[&str]) -> Result<Self> {
         let mut all = vec!["up"];
         all.extend(arguments);
-        let log = (0..).map(|n| sublet.home().join(format!("up-{n}.log"))).find(|log| !log.exists());
-        let mut up = Process::start("sublet up", sublet.command(&all), &log.context("no log is free")?)?;
+        let mut up = sublet.begin("up", &all)?;
         up.wait_for_output("the network is up", PATIENCE)?;
         Ok(Self { up, sublet })
     }
@@ -44,17 +43,34 @@ impl Network {
             if let Some(status) = self.up.ended()? {
                 anyhow::bail!("sublet up ended with {status}");
             }
-            let output = self.sublet.run(&["--json", "market"])?;
-            let offers: Option<Vec<serde_json::Value>> = serde_json::from_slice(&output.stdout).ok();
-            Ok(offers.filter(|offers| offers.len() >= count).map(drop))
+            Ok((offers(&self.sublet)? >= count).then_some(()))
         });
         found.with_context(|| self.up.output())
     }
 
+    /// Lets another home know this network, as somebody who sees the chain at `rpc` and uses `solvers`.
+    pub fn introduce(&self, to: &Sublet, rpc: &str, solvers: &[&str]) -> Result<()> {
+        let mut network = self.known()?;
+        network["rpc"] = rpc.into();
+        network["solvers"] = solvers.to_vec().into();
+        Ok(std::fs::write(to.home().join("network.json"), network.to_string())?)
+    }
+
+    /// What `network.json` says.
+    pub fn known(&self) -> Result<serde_json::Value> {
+        let text = std::fs::read_to_string(self.sublet.home().join("network.json"))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// The chain, as anybody may ask it.
     pub fn rpc(&self) -> Result<Rpc> {
-        let text = std::fs::read_to_string(self.sublet.home().join("network.json"))?;
-        let network: serde_json::Value = serde_json::from_str(&text)?;
-        Rpc::new(network["rpc"].as_str().context("network.json names no rpc")?)
+        Rpc::new(self.known()?["rpc"].as_str().context("network.json names no rpc")?)
     }
+}
+
+/// How many offers can be opened, as far as is known in this home.
+pub fn offers(sublet: &Sublet) -> Result<usize> {
+    let output = sublet.run(&["--json", "market"])?;
+    let offers: Option<Vec<serde_json::Value>> = serde_json::from_slice(&output.stdout).ok();
+    Ok(offers.map_or(0, |offers| offers.len()))
 }

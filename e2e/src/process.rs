@@ -49,6 +49,12 @@ impl Process {
         }
     }
 
+    /// Waits for its end, whatever that is.
+    pub fn finish(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let ended = wait::until(&format!("{} to end", self.name), limit, || Ok(self.child.try_wait()?));
+        ended.with_context(|| self.output())
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)

@@ -10,19 +10,40 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::money::units;
+use crate::process::Process;
+use crate::user::User;
 
 /// A home directory and the binary. The home is removed with the last clone.
 #[derive(Clone)]
 pub struct Sublet {
     binary: PathBuf,
     home: Arc<TempDir>,
+    /// What processes print, elsewhere: a test may fill up the home.
+    logs: Arc<TempDir>,
+    /// Who runs it, if not who runs the test.
+    user: Option<Arc<User>>,
 }
 
 impl Sublet {
     /// A fresh home, removed when the test ends.
     pub fn new() -> Result<Self> {
-        let home = tempfile::Builder::new().prefix("sublet-e2e-").tempdir()?;
-        Ok(Self { binary: binary()?, home: Arc::new(home) })
+        let folder = || tempfile::Builder::new().prefix("sublet-e2e-").tempdir().map(Arc::new);
+        Ok(Self { binary: binary()?, home: folder()?, logs: folder()?, user: None })
+    }
+
+    /// A home of an ordinary user, who is known in this mount namespace.
+    pub fn of_user() -> Result<Self> {
+        let user = User::new(&binary()?)?;
+        let home = tempfile::Builder::new().prefix("sublet-").tempdir_in(user.home())?;
+        user.owns(home.path())?;
+        let logs = Arc::new(tempfile::Builder::new().prefix("sublet-e2e-").tempdir()?);
+        Ok(Self { binary: user.binary(), home: Arc::new(home), logs, user: Some(Arc::new(user)) })
+    }
+
+    /// A command in the background, its output kept under its name.
+    pub fn begin<S: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = S>) -> Result<Process> {
+        let log = (0..).map(|n| self.logs.path().join(format!("{name}-{n}.log"))).find(|log| !log.exists());
+        Process::start(name, self.command(arguments), &log.context("no log is free")?)
     }
 
     /// The home directory.
@@ -33,7 +54,11 @@ impl Sublet {
     /// The command line with these arguments, not started.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(arguments).env("SUBLET_HOME", self.home()).env("PATH", path()).current_dir(self.home());
+        command.args(arguments).env("PATH", path()).current_dir(self.home());
+        if let Some(user) = &self.user {
+            user.runs(&mut command);
+        }
+        command.env("SUBLET_HOME", self.home());
         command
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::wait;
 
@@ -106,12 +106,12 @@ impl Traces {
     }
 }
 
-/// Processes in the control group of a machine that serves an agreement: one in a container sees nothing of the home.
+/// Processes in the control group of a machine that serves an agreement or judges one: one in a container sees nothing of the home.
 fn machines() -> Result<Vec<(u32, String)>> {
     let machine = |path: &str| {
         let mut parts = path.rsplit('/');
         let name = parts.next().unwrap_or_default();
-        let serves = name.starts_with("lease-") || name.starts_with("job-");
+        let serves = ["lease-", "job-", "mediation-"].iter().any(|kind| name.starts_with(kind));
         serves && parts.next().is_some_and(|parent| parent.starts_with("sublet-"))
     };
     let group = |id: u32| {
@@ -120,6 +120,29 @@ fn machines() -> Result<Vec<(u32, String)>> {
         path.map(|path| (id, path.to_owned()))
     };
     Ok(all_processes()?.into_iter().filter_map(group).collect())
+}
+
+/// Processes of one machine whose command line holds `word`.
+pub fn processes_of(machine: &str, word: &str) -> Result<Vec<u32>> {
+    let found = machines()?.into_iter().filter(|(_, group)| group.rsplit('/').next() == Some(machine));
+    let line = |id: u32| std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    Ok(found.map(|(id, _)| id).filter(|id| String::from_utf8_lossy(&line(*id)).contains(word)).collect())
+}
+
+/// Fails if anything that was started in a home still runs.
+pub fn nothing_is_left(home: &Path) -> Result<()> {
+    let left = started_in(home)?;
+    ensure!(left.is_empty(), "still running: {left:#?}");
+    Ok(())
+}
+
+/// Processes whose command line names the home, as that of everything `sublet up` starts does.
+pub fn started_in(home: &Path) -> Result<Vec<String>> {
+    let home = home.to_string_lossy();
+    // A process may end while it is looked at.
+    let line = |id: u32| std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let lines = all_processes()?.into_iter().map(|id| String::from_utf8_lossy(&line(id)).replace('\0', " "));
+    Ok(lines.filter(|line| line.contains(home.as_ref())).collect())
 }
 
 /// Children of a process whose command line holds `word`.

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sublet_e2e::money::units;
+use sublet_e2e::money::{SUB, tokens, units};
 use sublet_e2e::network::Network;
+use sublet_e2e::sublet::Sublet;
 
 #[test]
 fn a_job_is_run_checked_and_paid() -> Result<()> {
@@ -50,8 +51,14 @@ fn bad_input_is_refused_and_costs_nothing() -> Result<()> {
     for hostile in ["{{ inputs.x }}", "$(reboot)", "`reboot`", "a\u{1b}[31mb"] {
         sublet.refuse(&["run", "cowsay", "-i", &format!("message={hostile}")], &["message"])?;
     }
-    sublet.refuse(&["rent", "--vcpus", "4000"], &["4000"])?;
-    sublet.refuse(&["run", "cowsay", "-i", "message=moo", "--max-price", "0.000001"], &["price"])?;
+    let advised = "next:";
+    sublet.refuse(&["rent", "--vcpus", "4000"], &["it has 1 vCPUs, 4000 were ordered", advised])?;
+    sublet.refuse(&["rent", "--memory", "999999"], &["MiB of memory, 999999 were ordered"])?;
+    sublet.refuse(&["rent", "--for", "60d"], &["it lasts from", "5184000 s were ordered"])?;
+    let nobody = format!("0x{}", "11".repeat(20));
+    sublet.refuse(&["rent", "--provider", &nobody], &["the order names 0x1111"])?;
+    let cheap = ["run", "cowsay", "-i", "message=moo", "--max-price", "0.000001"];
+    sublet.refuse(&cheap, &["the order pays at most", "the cheapest offer that fits costs", "--max-price"])?;
     sublet.refuse(&["rent", "--name", "Not A Name"], &["name"])?;
     sublet.refuse(&["leases", "close", "nosuch"], &["nosuch"])?;
     sublet.refuse(&["account", "withdraw", "999999999"], &["balance"])?;
@@ -61,8 +68,29 @@ fn bad_input_is_refused_and_costs_nothing() -> Result<()> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&wrong, mode)?;
     let wrong = wrong.to_string_lossy();
-    sublet.refuse(&["run", "cowsay", "-i", "message=moo", "--passphrase-file", &wrong], &["passphrase"])?;
+    for command in [&["run", "cowsay", "-i", "message=moo"][..], &["rent"], &["account", "withdraw", "1"]] {
+        let command: Vec<_> = command.iter().copied().chain(["--passphrase-file", &*wrong]).collect();
+        sublet.refuse(&command, &["wrong passphrase for account `default`", "--passphrase-file"])?;
+    }
 
     ensure!(sublet.free()? == before, "a refused command changed the balance");
+    what_is_missing_is_said(sublet, before)
+}
+
+/// To the last unit: for a machine, for a deposit.
+fn what_is_missing_is_said(sublet: &Sublet, free: u128) -> Result<()> {
+    let left = SUB / 10;
+    sublet.succeed(&["account", "withdraw", &tokens(free - left)])?;
+    let market = sublet.json(&["market", "--kind", "lease"])?;
+    let offers = market.as_array().context("not a list")?;
+    let prices = offers.iter().map(|offer| units(&offer["offer"]["price"])).collect::<Result<Vec<_>>>()?;
+    let needed = prices.into_iter().min().context("nothing is offered")? * 3600;
+    let missing = format!("{} SUB is missing", tokens(needed - left));
+    let words = [&missing, &format!("{} SUB is needed", tokens(needed)), "sublet account deposit"];
+    sublet.refuse(&["rent", "--for", "1h"], &words)?;
+    let wallet = units(&sublet.json(&["account", "show"])?["wallet"])?;
+    let missing = format!("{} SUB is missing", tokens(7 * SUB));
+    sublet.refuse(&["account", "deposit", &tokens(wallet + 7 * SUB)], &[&missing])?;
+    ensure!(sublet.free()? == left, "a refused command changed the balance");
     Ok(())
 }

@@ -1,13 +1,11 @@
-//! `sublet up` itself, with simulated machines: twice on one home, after a crash, from the start, on a taken port; and
-//! what ctrl-c leaves behind, which is nothing.
+//! `sublet up` itself, with simulated machines: twice on one home, after a crash, from the start; and what ctrl-c leaves
+//! behind, which is nothing.
 
-use std::net::TcpListener;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sublet_e2e::network::Network;
-use sublet_e2e::process::Process;
+use sublet_e2e::traces::{nothing_is_left, started_in};
 use sublet_e2e::wait;
 
 const STOP: Duration = Duration::from_secs(60);
@@ -47,7 +45,7 @@ fn a_crash_takes_the_chain_along_and_the_next_up_goes_on() -> Result<()> {
     let before = known(&network)?;
     network.up.crash()?;
     wait::until("the chain to end with its parent", STOP, || {
-        Ok(left(network.sublet.home())?.is_empty().then_some(()))
+        Ok(started_in(network.sublet.home())?.is_empty().then_some(()))
     })?;
     again(&mut network, &["up", "--simulate"])?;
     ensure!(before == known(&network)?, "another contract after a crash");
@@ -67,18 +65,8 @@ fn a_reset_starts_clean() -> Result<()> {
     run_a_job(&network)
 }
 
-#[test]
-fn a_taken_port_is_said() -> Result<()> {
-    let taken = TcpListener::bind("127.0.0.1:0")?;
-    let port = taken.local_addr()?.port().to_string();
-    let sublet = sublet_e2e::sublet::Sublet::new()?;
-    sublet.refuse(&["up", "--simulate", "--port", &port], &[&port, "--port"])?;
-    nothing_is_left(sublet.home())
-}
-
 fn again(network: &mut Network, arguments: &[&str]) -> Result<()> {
-    let log = network.sublet.home().join("again.log");
-    network.up = Process::start("sublet up", network.sublet.command(arguments), &log)?;
+    network.up = network.sublet.begin("again", arguments)?;
     network.up.wait_for_output("ctrl-c stops everything", sublet_e2e::network::PATIENCE)?;
     network.wait_for_offers(1)
 }
@@ -95,25 +83,4 @@ fn known(network: &Network) -> Result<String> {
 
 fn jobs(network: &Network) -> Result<Vec<serde_json::Value>> {
     Ok(serde_json::from_value(network.sublet.json(&["jobs", "list"])?)?)
-}
-
-fn nothing_is_left(home: &Path) -> Result<()> {
-    let left = left(home)?;
-    ensure!(left.is_empty(), "still running: {left:#?}");
-    Ok(())
-}
-
-/// Processes whose command line names the home, as that of everything `up` starts does.
-fn left(home: &Path) -> Result<Vec<String>> {
-    let home = home.to_string_lossy();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        // A process may end while it is looked at.
-        let line = std::fs::read(entry?.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(home.as_ref()) {
-            found.push(line);
-        }
-    }
-    Ok(found)
 }
