@@ -123,6 +123,8 @@ contract CourtAttacksTest is Attack {
         vm.prank(provider);
         court.registerMediator(keccak256("p"), BOND);
         uint64 own = court.createMediatorSet(members, 1, VOTE);
+        vm.prank(provider);
+        court.joinSet(own);
         Offer memory offer = offerOf(Kind.Job);
         Order memory order = exactOrder();
         (offer.mediatorSet, order.mediatorSet) = (own, own);
