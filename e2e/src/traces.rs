@@ -100,7 +100,8 @@ impl Traces {
             let elsewhere = std::fs::read_link(folder.join("ns/mnt")).is_ok_and(|space| space != ours);
             let files: &[&str] = if elsewhere { &["cmdline", "environ", "mountinfo"] } else { &["cmdline", "environ"] };
             let seen = files.iter().any(|name| holds(&std::fs::read(folder.join(name)).unwrap_or_default()));
-            *id != own && (cwd.starts_with(&self.home) || seen)
+            // A folder that is removed meanwhile is still named, as deleted.
+            *id != own && (holds(cwd.as_os_str().as_bytes()) || seen)
         };
         Ok(all_processes()?.into_iter().filter(belongs).collect())
     }

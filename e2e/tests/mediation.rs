@@ -416,6 +416,8 @@ fn nothing_is_left(mut scene: Scene) -> Result<()> {
         wait::until("a mediator's machines to go", PATIENCE, gone)
             .with_context(|| format!("{:?}\n{}", mediator.machines(), mediator.agent.output()))?;
     }
+    // The homes stay until they were looked at.
+    let _homes: Vec<_> = scene.mediators.iter().map(|mediator| mediator.sublet.clone()).collect();
     let Scene { mediators, seller, traces, network, .. } = scene;
     drop((mediators, seller, network.up));
     traces.iter().try_for_each(|traces| traces.wait_until_gone(Duration::from_secs(20)))
