@@ -102,7 +102,7 @@ async fn a_refusal_says_what_is_wrong_and_costs_nothing() -> Outcome {
         .err()
         .ok_or("it opened")?;
     let sentence = error.refusal().map(ToString::to_string).ok_or("no reason")?;
-    assert!(sentence.contains("60 is free, 100 is needed, 40 is missing"), "{sentence}");
+    assert!(sentence.contains("100 SUB is needed, 60 SUB is free, 40 SUB is missing"), "{sentence}");
     assert!(!error.is_retryable());
     let mut foreign = order(&renter, &renter_key, Kind::Lease, 10, 2).await?;
     foreign.order.duration = Seconds(11);

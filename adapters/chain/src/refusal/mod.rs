@@ -28,7 +28,7 @@ pub enum Refusal {
     ZeroAmount,
     #[error("the address is zero")]
     ZeroAddress,
-    #[error("the balance of {account} is too low: {free} is free, {needed} is needed, {} is missing; deposit more", Amount(needed.0.saturating_sub(free.0)))]
+    #[error("the balance of {account} is too low: {needed} SUB is needed, {free} SUB is free, {} SUB is missing", Amount(needed.0.saturating_sub(free.0)))]
     Short { account: Address, free: Amount, needed: Amount },
     #[error("the token credited {credited} of {asked}: tokens that take a fee on transfer are not accepted")]
     DepositDiffers { asked: Amount, credited: Amount },
