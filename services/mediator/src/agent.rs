@@ -18,7 +18,7 @@ use crate::archives::Archives;
 use crate::ask::{Bounds, ask};
 use crate::case::{Case, machine_of};
 use crate::config::MediatorConfig;
-use crate::decide::{Policy, Seen, decide, orphans, patience, turn_of, wanted};
+use crate::decide::{Action, Policy, Seen, decide, orphans, patience, turn_of, wanted};
 use crate::execute::{ExecuteError, execute};
 use crate::follow::follow;
 use crate::peer::Peers;
@@ -107,12 +107,21 @@ enum Subject {
     Account,
 }
 
+/// What is done about a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Dispute(Action),
+    Ask,
+    RemoveOrphan,
+    Account(AccountAction),
+}
+
 struct Worker {
     state: Arc<State>,
     config: Arc<MediatorConfig>,
     policy: Policy,
     peer_key: PeerKey,
-    chores: Chores<Subject, ExecuteError>,
+    chores: Chores<Subject, Step, ExecuteError>,
     /// When the chain was asked last about a dispute, if nothing was done about it since.
     looked: HashMap<JobId, Instant>,
     /// When a provider may be asked next.
@@ -172,7 +181,8 @@ impl Worker {
     fn ended(&mut self, subject: Subject, result: Result<(), Failed<ExecuteError>>) -> Result<(), BoxError> {
         match result {
             Ok(()) => {}
-            Err(Failed { error: ExecuteError::Store(error), .. }) => return Err(error.into()),
+            // Nothing is done that is not written down first, so a full disk only has to be waited out.
+            Err(Failed { error: ExecuteError::Store(error), .. }) if !error.is_full() => return Err(error.into()),
             Err(Failed { error, times, rest }) => {
                 let chain = sublet_daemon::report(&error);
                 tracing::warn!(?subject, times, rest_ms = rest.as_millis(), error = %chain, "will decide again");
@@ -294,7 +304,7 @@ impl Worker {
         let (id, me) = (case.id(), self.state.me);
         let subject = Subject::Dispute(id);
         // Never decide on what was read before our own last action: `looked` is empty until it is read again.
-        if !self.chores.may(&subject) || !self.looked.contains_key(&id) {
+        if self.chores.is_busy(&subject) || !self.looked.contains_key(&id) {
             return;
         }
         let action = {
@@ -309,10 +319,14 @@ impl Worker {
             decide(case, me, seen, heard.on_host(&machine_of(id, me)), &self.policy)
         };
         let Some(action) = action else { return };
+        let step = Step::Dispute(action.clone());
+        if !self.chores.may(&subject, &step) {
+            return;
+        }
         tracing::debug!(job = %id, ?action, "decided");
         self.looked.remove(&id);
         let (state, driver, case) = (self.state.clone(), self.config.driver, case.clone());
-        self.chores.start(subject, async move {
+        self.chores.start(subject, step, async move {
             let result = execute(&state, driver, &case, action).await;
             state.wake.notify_one();
             result
@@ -322,7 +336,8 @@ impl Worker {
     fn work_on_question(&mut self, case: &Case, now: UnixTime) {
         let id = case.id();
         let subject = Subject::Question(id);
-        if !self.chores.may(&subject) || self.next_question.get(&id).is_some_and(|at| Instant::now() < *at) {
+        if !self.chores.may(&subject, &Step::Ask) || self.next_question.get(&id).is_some_and(|at| Instant::now() < *at)
+        {
             return;
         }
         let given = {
@@ -339,7 +354,7 @@ impl Worker {
             most: self.config.max_archive(),
         };
         let (state, case) = (self.state.clone(), case.clone());
-        self.chores.start(subject, async move {
+        self.chores.start(subject, Step::Ask, async move {
             let result = ask(&state, &case, bounds, now).await;
             state.wake.notify_one();
             Ok(result?)
@@ -357,16 +372,16 @@ impl Worker {
         };
         for id in found {
             let subject = Subject::Orphan(id.clone());
-            if self.chores.may(&subject) {
+            if self.chores.may(&subject, &Step::RemoveOrphan) {
                 tracing::warn!(machine = %id, "belongs to no dispute; removing it");
                 let state = self.state.clone();
-                self.chores.start(subject, async move { Ok(state.host.delete(&id).await?) });
+                self.chores.start(subject, Step::RemoveOrphan, async move { Ok(state.host.delete(&id).await?) });
             }
         }
     }
 
     fn work_on_account(&mut self) {
-        if !self.chores.may(&Subject::Account) || self.account_asked.is_none() {
+        if self.chores.is_busy(&Subject::Account) || self.account_asked.is_none() {
             return;
         }
         let action = {
@@ -381,18 +396,22 @@ impl Worker {
             };
             decide_account(&view, &self.config.account_policy())
         };
+        let Some(action) = action else { return self.complain("") };
+        let step = Step::Account(action.clone());
+        if !self.chores.may(&Subject::Account, &step) {
+            return;
+        }
         let (name, call) = match action {
-            None => return self.complain(""),
-            Some(AccountAction::Missing(short)) => return self.complain_of(short),
-            Some(AccountAction::Register { add }) => {
+            AccountAction::Missing(short) => return self.complain_of(short),
+            AccountAction::Register { add } => {
                 ("register".to_owned(), Call::RegisterMediator { peer_key: self.peer_key, bond: add })
             }
-            Some(AccountAction::Join(set)) => (format!("join/{}", set.0), Call::JoinSet(set)),
-            Some(AccountAction::Withdraw(amount)) => (format!("withdraw/{}", amount.0), Call::Withdraw(amount)),
+            AccountAction::Join(set) => (format!("join/{}", set.0), Call::JoinSet(set)),
+            AccountAction::Withdraw(amount) => (format!("withdraw/{}", amount.0), Call::Withdraw(amount)),
         };
         let state = self.state.clone();
         self.account_asked = None;
-        self.chores.start(Subject::Account, async move {
+        self.chores.start(Subject::Account, step, async move {
             let landed = state.ledger.submit(&TxKey::passing(format!("mediator/{name}")), &call).await?;
             tracing::info!(call = name, tx = %landed.tx, "done on chain");
             state.wake.notify_one();

@@ -1,17 +1,16 @@
 //! The agent's loop: look at chain and host, decide, do. One action at a time for each agreement, many agreements at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use sublet_base::{Amount, JobId, MachineId, PeerKey, UnixTime};
 use sublet_chain::{Call, Head, JobState, ReadError, TxKey};
-use sublet_daemon::{BoxError, CancellationToken, SuperviseError, Supervisor};
+use sublet_daemon::{Backoff, BoxError, CancellationToken, Chores, Failed, SuperviseError, Supervisor};
 use sublet_market::SignedAcceptance;
 use sublet_wire::link::Agreement;
 use thiserror::Error;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::config::ProviderConfig;
@@ -23,7 +22,6 @@ use crate::follow::follow;
 use crate::peer::Peers;
 use crate::ports::Ports;
 use crate::publish::publish;
-use crate::rest::Rests;
 use crate::settle::settle;
 use crate::state::State;
 
@@ -35,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Work under way may take this long to end when stopping; the next start goes on with it otherwise.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Below every margin before a deadline that matters.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(5), attempts: 0 };
 
 /// Why a provider does not run, or stopped.
 #[derive(Debug, Error)]
@@ -105,18 +105,13 @@ enum Step {
     Settle,
 }
 
-/// What was done, and how that ended.
-type Done = (Subject, Step, Result<(), ExecuteError>);
-
 struct Worker {
     state: Arc<State>,
     config: Arc<ProviderConfig>,
     policy: Arc<Policy>,
     peer_key: PeerKey,
     info: String,
-    running: JoinSet<Done>,
-    busy: HashSet<Subject>,
-    rests: Rests<Subject, Step>,
+    chores: Chores<Subject, Step, ExecuteError>,
     asked: HashMap<Agreement, Instant>,
     /// Jobs that are being settled.
     settling: BTreeSet<Agreement>,
@@ -141,9 +136,7 @@ impl Worker {
             policy,
             peer_key,
             info,
-            running: JoinSet::new(),
-            busy: HashSet::new(),
-            rests: Rests::new(),
+            chores: Chores::new(RETRY),
             asked: HashMap::new(),
             settling: BTreeSet::new(),
             account_asked: None,
@@ -165,7 +158,10 @@ impl Worker {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.state.wake.notified() => {}
-                Some(done) = self.running.join_next(), if !self.running.is_empty() => self.ended(done)?,
+                ended = self.chores.ended() => {
+                    let (subject, result) = ended?;
+                    self.ended(subject, result)?;
+                }
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -184,23 +180,19 @@ impl Worker {
                 Err(_) => tracing::warn!("could not go offline in time"),
             }
         }
-        let drain = async { while self.running.join_next().await.is_some() {} };
-        if timeout(DRAIN, drain).await.is_err() {
+        if !self.chores.drain(DRAIN).await {
             tracing::warn!("left work under way; the next start goes on with it");
         }
     }
 
-    fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<(), BoxError> {
-        let (subject, step, result) = done?;
-        self.busy.remove(&subject);
+    fn ended(&mut self, subject: Subject, result: Result<(), Failed<ExecuteError>>) -> Result<(), BoxError> {
         match result {
-            Ok(()) => self.rests.worked(&subject),
+            Ok(()) => {}
             // Nothing is done that is not written down first, so a full disk only has to be waited out.
-            Err(ExecuteError::Store(error)) if !error.is_full() => return Err(error.into()),
-            Err(error) => {
+            Err(Failed { error: ExecuteError::Store(error), .. }) if !error.is_full() => return Err(error.into()),
+            Err(Failed { error, times, rest }) => {
                 let chain = sublet_daemon::report(&error);
-                let (failed, rest) = self.rests.failed(subject.clone(), step);
-                tracing::warn!(?subject, failed, rest_ms = rest.as_millis(), error = %chain, "will decide again");
+                tracing::warn!(?subject, times, rest_ms = rest.as_millis(), error = %chain, "will decide again");
             }
         }
         match subject {
@@ -331,7 +323,7 @@ impl Worker {
         for (id, case) in &cases {
             let subject = Subject::Agreement(*id);
             // Never decide on what was read before our own last action: `asked` is empty until it is read again.
-            if self.busy.contains(&subject) || !self.asked.contains_key(id) || self.settling.contains(id) {
+            if self.chores.is_busy(&subject) || !self.asked.contains_key(id) || self.settling.contains(id) {
                 continue;
             }
             let action = {
@@ -340,7 +332,7 @@ impl Worker {
             };
             let Some(action) = action else { continue };
             let step = Step::Agreement(action.clone());
-            if self.rests.rests(&subject, &step) {
+            if !self.chores.may(&subject, &step) {
                 continue;
             }
             tracing::debug!(agreement = %id, ?action, "decided");
@@ -361,8 +353,7 @@ impl Worker {
     }
 
     fn work_on_till(&mut self, accepted: Vec<(JobId, SignedAcceptance)>) {
-        let waits = self.busy.contains(&Subject::Till) || self.rests.rests(&Subject::Till, &Step::Settle);
-        let till = if waits { Till::Busy } else { Till::Idle };
+        let till = if self.chores.may(&Subject::Till, &Step::Settle) { Till::Idle } else { Till::Busy };
         let now = next_settlement(till, accepted);
         if now.is_empty() {
             return;
@@ -387,7 +378,7 @@ impl Worker {
         };
         for id in found {
             let subject = Subject::Orphan(id.clone());
-            if !self.busy.contains(&subject) && !self.rests.rests(&subject, &Step::RemoveOrphan) {
+            if self.chores.may(&subject, &Step::RemoveOrphan) {
                 tracing::warn!(machine = %id, "belongs to no agreement; removing it");
                 let state = self.state.clone();
                 self.start(subject, Step::RemoveOrphan, async move { Ok(state.host.delete(&id).await?) });
@@ -396,7 +387,7 @@ impl Worker {
     }
 
     fn work_on_account(&mut self, now: UnixTime) {
-        if self.busy.contains(&Subject::Account) || self.account_asked.is_none() {
+        if self.chores.is_busy(&Subject::Account) || self.account_asked.is_none() {
             return;
         }
         let action = {
@@ -416,7 +407,7 @@ impl Worker {
         let action = action.or_else(|| (!self.greeted && alive).then_some(AccountAction::Beat));
         let Some(action) = action else { return };
         let step = Step::Account(action.clone());
-        if self.rests.rests(&Subject::Account, &step) {
+        if !self.chores.may(&Subject::Account, &step) {
             return;
         }
         self.greeted |= matches!(action, AccountAction::Beat | AccountAction::GoOnline);
@@ -449,7 +440,6 @@ impl Worker {
             // What is known of it is out of date from here on.
             self.asked.remove(id);
         }
-        self.busy.insert(subject.clone());
-        self.running.spawn(async move { (subject, step, work.await) });
+        self.chores.start(subject, step, work);
     }
 }

@@ -21,7 +21,6 @@ mod panel;
 mod peer;
 mod ports;
 mod publish;
-mod rest;
 mod settle;
 mod state;
 pub mod verdict;

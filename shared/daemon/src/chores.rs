@@ -1,4 +1,5 @@
-//! Work under way: at most one piece a subject, and a pause after each failure that grows with it.
+//! Work under way: at most one piece a subject. What failed rests before it is tried again, longer each time; anything
+//! else about the same subject does not wait for that: a machine that cannot be made must not hold back a refusal that is due.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -9,16 +10,24 @@ use tokio::time::{Instant, timeout};
 
 use crate::Backoff;
 
-/// Pieces of work, one at a time for each subject `S`. Dropped, they end where they are.
+/// Pieces of work: one step `A` at a time for each subject `S`. Dropped, they end where they are.
 #[derive(Debug)]
-pub struct Chores<S, E> {
-    running: JoinSet<(S, Result<(), E>)>,
+pub struct Chores<S, A, E> {
+    running: JoinSet<(S, A, Result<(), E>)>,
     busy: HashSet<S>,
-    failures: HashMap<S, (u32, Instant)>,
+    failures: HashMap<S, Failure<A>>,
     backoff: Backoff,
 }
 
-/// A piece of work that failed; its subject rests for a while.
+/// What failed last about a subject.
+#[derive(Debug)]
+struct Failure<A> {
+    step: A,
+    times: u32,
+    until: Instant,
+}
+
+/// A piece of work that failed; this step of its subject rests for a while.
 #[derive(Debug)]
 pub struct Failed<E> {
     /// Why.
@@ -29,23 +38,35 @@ pub struct Failed<E> {
     pub rest: Duration,
 }
 
-impl<S: Clone + Eq + Hash + Send + 'static, E: Send + 'static> Chores<S, E> {
-    /// Nothing under way; `backoff` says how long a subject rests after a failure.
+impl<S, A, E> Chores<S, A, E>
+where
+    S: Clone + Eq + Hash + Send + 'static,
+    A: PartialEq + Send + 'static,
+    E: Send + 'static,
+{
+    /// Nothing under way; `backoff` says how long a step rests after a failure.
     #[must_use]
     pub fn new(backoff: Backoff) -> Self {
         Self { running: JoinSet::new(), busy: HashSet::new(), failures: HashMap::new(), backoff }
     }
 
-    /// True if nothing is under way about `subject` and it does not rest.
+    /// True if something is under way about `subject`.
     #[must_use]
-    pub fn may(&self, subject: &S) -> bool {
-        !self.busy.contains(subject) && self.failures.get(subject).is_none_or(|(_, until)| Instant::now() >= *until)
+    pub fn is_busy(&self, subject: &S) -> bool {
+        self.busy.contains(subject)
+    }
+
+    /// True if nothing is under way about `subject` and this very step does not rest.
+    #[must_use]
+    pub fn may(&self, subject: &S, step: &A) -> bool {
+        let rests = |failure: &Failure<A>| failure.step == *step && Instant::now() < failure.until;
+        !self.is_busy(subject) && !self.failures.get(subject).is_some_and(rests)
     }
 
     /// Sets to work. Ask [`Chores::may`] first.
-    pub fn start(&mut self, subject: S, work: impl Future<Output = Result<(), E>> + Send + 'static) {
+    pub fn start(&mut self, subject: S, step: A, work: impl Future<Output = Result<(), E>> + Send + 'static) {
         self.busy.insert(subject.clone());
-        self.running.spawn(async move { (subject, work.await) });
+        self.running.spawn(async move { (subject, step, work.await) });
     }
 
     /// The next piece that ends; pending for ever while nothing is under way.
@@ -54,7 +75,7 @@ impl<S: Clone + Eq + Hash + Send + 'static, E: Send + 'static> Chores<S, E> {
     /// [`JoinError`] if it panicked.
     pub async fn ended(&mut self) -> Result<(S, Result<(), Failed<E>>), JoinError> {
         let Some(done) = self.running.join_next().await else { return std::future::pending().await };
-        let (subject, result) = done?;
+        let (subject, step, result) = done?;
         self.busy.remove(&subject);
         let result = match result {
             Ok(()) => {
@@ -62,9 +83,10 @@ impl<S: Clone + Eq + Hash + Send + 'static, E: Send + 'static> Chores<S, E> {
                 Ok(())
             }
             Err(error) => {
-                let times = self.failures.get(&subject).map_or(0, |f| f.0).saturating_add(1);
+                let before = self.failures.get(&subject).filter(|failure| failure.step == step);
+                let times = before.map_or(0, |failure| failure.times).saturating_add(1);
                 let rest = self.backoff.delay(times);
-                self.failures.insert(subject.clone(), (times, Instant::now() + rest));
+                self.failures.insert(subject.clone(), Failure { step, times, until: Instant::now() + rest });
                 Err(Failed { error, times, rest })
             }
         };
@@ -87,37 +109,42 @@ impl<S: Clone + Eq + Hash + Send + 'static, E: Send + 'static> Chores<S, E> {
 mod tests {
     use super::*;
 
-    fn chores(first: Duration) -> Chores<&'static str, &'static str> {
+    fn chores(first: Duration) -> Chores<&'static str, &'static str, &'static str> {
         Chores::new(Backoff { first, max: Duration::from_secs(60), attempts: 0 })
     }
 
     #[tokio::test]
-    async fn a_subject_is_worked_on_once_at_a_time_and_rests_after_a_failure() {
+    async fn a_subject_is_worked_on_once_at_a_time_and_only_what_failed_rests() {
         let mut chores = chores(Duration::from_secs(60));
-        chores.start("a", async { Err("no") });
-        assert!(!chores.may(&"a") && chores.may(&"b"));
+        chores.start("a", "make", async { Err("no") });
+        assert!(chores.is_busy(&"a") && !chores.may(&"a", &"refuse") && chores.may(&"b", &"make"));
         let (subject, result) = chores.ended().await.expect("no panic");
         let failed = result.expect_err("it failed");
         assert_eq!((subject, failed.error, failed.times), ("a", "no", 1));
-        assert!(!chores.may(&"a"), "it rests");
+        assert!(!chores.may(&"a", &"make"), "it rests");
+        assert!(chores.may(&"a", &"refuse"), "another step is not held back");
+        chores.start("a", "refuse", async { Err("no") });
+        let failed = chores.ended().await.expect("no panic").1.expect_err("it failed");
+        assert_eq!(failed.times, 1, "counted for itself");
+        assert!(chores.may(&"a", &"make") && !chores.may(&"a", &"refuse"));
         chores.retain(|subject| *subject != "a");
-        assert!(chores.may(&"a"));
+        assert!(chores.may(&"a", &"refuse"));
     }
 
     #[tokio::test]
     async fn a_success_forgives() {
         let mut chores = chores(Duration::ZERO);
         for expected in [1, 2] {
-            chores.start("a", async { Err("no") });
+            chores.start("a", "make", async { Err("no") });
             let (_, result) = chores.ended().await.expect("no panic");
             assert_eq!(result.expect_err("it failed").times, expected);
-            assert!(chores.may(&"a"));
+            assert!(chores.may(&"a", &"make"));
         }
-        chores.start("a", async { Ok(()) });
+        chores.start("a", "make", async { Ok(()) });
         assert!(chores.ended().await.expect("no panic").1.is_ok());
-        chores.start("a", async { Err("no") });
+        chores.start("a", "make", async { Err("no") });
         assert_eq!(chores.ended().await.expect("no panic").1.expect_err("it failed").times, 1);
-        chores.start("b", std::future::pending());
+        chores.start("b", "make", std::future::pending());
         assert!(!chores.drain(Duration::from_millis(1)).await);
     }
 }
