@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::runc::Bundle;
 
@@ -90,7 +92,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         // It may have ended by itself; everything it started ends with it.
-        let _ = Command::new("kill").arg("-INT").arg(self.0.id().to_string()).status();
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGINT);
         let _ = self.0.wait();
     }
 }

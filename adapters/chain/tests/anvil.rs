@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use common::{Net, Outcome, anvil, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sublet_base::Amount;
 use sublet_chain::{
     AnvilError, AnvilOptions, AnvilStatus, DeployOptions, Deployment, DirTxJournal, EvmLedger, EvmOptions, Faucet,
@@ -63,7 +65,7 @@ async fn a_crash_is_mended_and_a_stop_keeps_everything() -> Outcome {
     assert!(!ledger.events(deployment.block, head).await?.is_empty(), "its events are gone");
 
     let second = pid(&chain).ok_or("no pid")?;
-    Command::new("kill").args(["-9", &second.to_string()]).status()?;
+    kill(Pid::from_raw(second.cast_signed()), Signal::SIGKILL)?;
     let mut status = chain.status();
     status.wait_for(|s| matches!(s, AnvilStatus::Running { restarts: 1, .. })).await?;
     eventually("an answer", || async { ledger.head().await.is_ok() }).await;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sublet_wire::guest::{Configure, File, FromGuest, MAX_FRAME, Stream, ToGuest, Workload, read_frame, write_frame};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -66,7 +68,7 @@ impl Init {
 impl Drop for Init {
     fn drop(&mut self) {
         // Asked first, so that it ends what it started.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = signal(self.process.id(), Signal::SIGTERM);
         let begun = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) && begun.elapsed() < Duration::from_secs(20) {
             std::thread::yield_now();
@@ -311,8 +313,12 @@ fn a_login_machine_reports_its_key_once_its_port_answers_and_keeps_its_server_up
     eventually("the keys are replaced", || (fs::read_to_string(&keys).ok()? == "new\n").then_some(()));
 
     let server = eventually("the server's process", || child_of(init.process.id()));
-    Command::new("kill").arg(server.to_string()).status().expect("kill runs");
+    signal(server, Signal::SIGTERM).expect("the server is there");
     eventually("the server is started again", || (starts() == 2).then_some(()));
+}
+
+fn signal(process: u32, signal: Signal) -> nix::Result<()> {
+    kill(Pid::from_raw(process.cast_signed()), signal)
 }
 
 fn child_of(parent: u32) -> Option<u32> {
@@ -332,7 +338,7 @@ fn shutdown_ends_the_workload_and_the_init_by_channel_and_by_signal() {
         let FromGuest::Output { data, .. } = hear(&mut stream) else { panic!("no output") };
         let pid = String::from_utf8(STANDARD.decode(data).expect("base64")).expect("text").trim().to_owned();
         if by_signal {
-            Command::new("kill").args(["-TERM", &init.process.id().to_string()]).status().expect("kill runs");
+            signal(init.process.id(), Signal::SIGTERM).expect("the init is there");
         } else {
             say(&mut stream, &ToGuest::Shutdown);
         }
