@@ -21,6 +21,7 @@ fn a_contract_that_orders_a_job_gets_its_result_in_a_callback() -> Result<()> {
     funded_account(sublet, "stranger", 1)?;
     sublet.refuse(&[&ask[..], &["--account", "stranger"]].concat(), &["only its owner"])?;
     sublet.refuse(&["contract", "ask", address, "nosuch"], &["no module `nosuch`"])?;
+    sublet.refuse(&[&ask[..], &["--max-price", "0.0001"]].concat(), &["nobody would take the order now"])?;
 
     let answer = sublet.json(&ask)?;
     ensure!(answer["said"].as_str().is_some_and(|cow| cow.contains("< moo >")), "{answer:#}");

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use sublet_e2e::module::slow;
 use sublet_e2e::money::{SUB, tokens, units};
-use sublet_e2e::network::Network;
+use sublet_e2e::network::{Network, PATIENCE};
 use sublet_e2e::sublet::Sublet;
 
 #[test]
@@ -34,6 +35,14 @@ fn a_job_is_run_checked_and_paid() -> Result<()> {
     let again = sublet.json(&["jobs", "result", &job])?;
     ensure!(again["stdout"] == answer["stdout"], "{again}");
     ensure!(sublet.free()? == after, "asking again changed the balance");
+
+    // Interrupted, the command says how to go on, and nothing is lost.
+    slow(sublet.home(), 5, 120)?;
+    let mut job = sublet.begin("job", ["run", "./slow.toml", "-i", "word=later"])?;
+    job.wait_for_output("running", PATIENCE)?;
+    let status = job.interrupt(PATIENCE)?;
+    ensure!(status.code() == Some(1) && job.output().contains("sublet jobs result job-2"), "{}", job.output());
+    ensure!(sublet.json(&["jobs", "result", "job-2"])?["stdout"] == "later");
     Ok(())
 }
 
@@ -60,6 +69,9 @@ fn bad_input_is_refused_and_costs_nothing() -> Result<()> {
     let cheap = ["run", "cowsay", "-i", "message=moo", "--max-price", "0.000001"];
     sublet.refuse(&cheap, &["the order pays at most", "the cheapest offer that fits costs", "--max-price"])?;
     sublet.refuse(&["rent", "--name", "Not A Name"], &["name"])?;
+    sublet.refuse(&["rent", "--name", "lease-7"], &["taken for a lease's number", advised])?;
+    sublet.refuse(&["rent", "--memory", "1"], &["--memory"])?;
+    sublet.refuse(&["rent", "--disk", "0"], &["--disk"])?;
     sublet.refuse(&["leases", "close", "nosuch"], &["nosuch"])?;
     sublet.refuse(&["account", "withdraw", "999999999"], &["balance"])?;
 

@@ -101,7 +101,7 @@ pub enum KeystoreError {
         source: std::io::Error,
     },
     /// Text that cannot name a key.
-    #[error("`{0}` cannot name an account: use 1 to 64 of a-z, 0-9, - and _")]
+    #[error("`{0}` cannot name an account: use 1 to 64 of a-z, 0-9, - and _, a letter or digit first")]
     BadName(String),
     /// The name is taken.
     #[error("there is an account `{0}` already")]
@@ -271,7 +271,7 @@ impl Keystore {
 
     fn path(&self, name: &str) -> Result<PathBuf, KeystoreError> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(allowed) {
+        if name.is_empty() || name.starts_with(['-', '_']) || name.len() > MAX_NAME || !name.bytes().all(allowed) {
             return Err(KeystoreError::BadName(name.chars().take(80).collect()));
         }
         Ok(self.folder.join(format!("{name}.json")))
@@ -384,7 +384,7 @@ mod tests {
         let keys = Keystore::new(folder.path());
         keys.create("a", &secret("x"), Cost::LocalNetwork).expect("a key");
         assert!(matches!(keys.create("a", &secret("x"), Cost::LocalNetwork), Err(KeystoreError::Exists(_))));
-        for bad in ["", "../a", "A", "a/b", ".a", &"a".repeat(65)] {
+        for bad in ["", "../a", "A", "a/b", ".a", "-x", &"a".repeat(65)] {
             assert!(
                 matches!(keys.create(bad, &secret("x"), Cost::LocalNetwork), Err(KeystoreError::BadName(_))),
                 "{bad:?}"

@@ -257,7 +257,7 @@ impl Running<'_> {
             Ok(finished) => finished,
             Err(reason) => return self.given_up(&reason).await,
         };
-        self.progress.step("the result is here; waiting until the provider puts it on chain");
+        self.progress.step("the result is here; the provider puts it on chain when nobody accepts it within a minute");
         loop {
             let (job, now) = patiently(self.progress, async || {
                 let job = self.session.ledger.job(id).await?.with_context(|| format!("the chain knows no {id}"))?;

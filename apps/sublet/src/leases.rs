@@ -170,6 +170,15 @@ impl Waiting<'_> {
     }
 }
 
+/// A machine whose lease is over is gone; its provider knows nothing of it any more.
+pub(crate) async fn refuse_ended(session: &Session, id: LeaseId) -> Result<()> {
+    let lease = session.ledger.lease(id).await?.with_context(|| format!("the chain knows no {id}"))?;
+    if lease.state != LeaseState::Ended {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!("{id} has ended; its machine is gone")).advise(|| "rent another with `sublet rent`".to_owned())
+}
+
 /// The key pair `sublet ssh` logs in with: made on first use, by OpenSSH's own tool. The public line.
 pub(crate) fn login_key(home: &Home) -> Result<String> {
     let (secret, public) = login_key_files(home);

@@ -81,15 +81,7 @@ pub(crate) async fn open(
     let max_price = match (wish.max_price, offers.first()) {
         (Some(price), _) => price,
         (None, Some(cheapest)) => cheapest.offer.price,
-        (None, None) => {
-            let (sizes, nearest) = (wish.resources, nearest(session, &wish).await?);
-            return Err(anyhow::anyhow!(
-                "nobody offers {sizes} for a {} of {} now:{nearest}",
-                wish.kind,
-                wish.duration
-            ))
-            .advise(|| "see what there is with `sublet market`, and ask for less or for another duration".to_owned());
-        }
+        (None, None) => return nobody_offers(session, &wish).await,
     };
     let escrow = max_price.over(wish.duration)?;
     session.require_free(wallet.address(), escrow).await?;
@@ -119,6 +111,29 @@ pub(crate) async fn open(
     record.opened = Some(opened);
     records.put(&record).await?;
     Ok((record, opened))
+}
+
+/// Refuses a wish that no offer serves at its price now: an order on chain would wait for nothing, unseen.
+pub(crate) async fn refuse_hopeless(session: &Session, wish: &Wish) -> Result<()> {
+    let offers = fitting(session, wish).await?;
+    let Some(cheapest) = offers.first() else { return nobody_offers(session, wish).await };
+    let (price, max) = (cheapest.offer.price, wish.max_price.unwrap_or(cheapest.offer.price));
+    if price <= max {
+        return Ok(());
+    }
+    let dear: Result<()> = Err(anyhow::anyhow!(
+        "nobody would take the order now: the cheapest offer that fits costs {} SUB an hour, the limit is {}",
+        price.per_hour(),
+        max.per_hour()
+    ));
+    dear.advise(|| "offer a higher --max-price, or wait for a cheaper offer: see `sublet market`".to_owned())
+}
+
+async fn nobody_offers<T>(session: &Session, wish: &Wish) -> Result<T> {
+    let (sizes, nearest) = (wish.resources, nearest(session, wish).await?);
+    let nobody: Result<T> =
+        Err(anyhow::anyhow!("nobody offers {sizes} for a {} of {} now:{nearest}", wish.kind, wish.duration));
+    nobody.advise(|| "see what there is with `sublet market`, and ask for less or for another duration".to_owned())
 }
 
 fn draft(wish: &Wish, renter: Address, max_price: Price, peer_key: PeerKey, valid_until: UnixTime) -> Order {
@@ -284,6 +299,12 @@ fn became(events: &[Located], order: B256) -> Option<Opened> {
         };
         Some(Opened { id, provider, transaction: located.tx })
     })
+}
+
+/// What an interrupted command may leave on the books.
+pub(crate) fn left_behind(kind: Kind) -> String {
+    let list = if kind == Kind::Lease { "sublet leases list" } else { "sublet jobs list" };
+    format!("if the order is out it may still be filled within {VALID_FOR}: `{list}` shows what becomes of it")
 }
 
 /// Finds out what became of orders whose command ended before it knew: filled all the same, or over.

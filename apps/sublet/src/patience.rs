@@ -30,6 +30,17 @@ pub(crate) async fn patiently<T>(progress: &Progress, mut ask: impl AsyncFnMut()
     }
 }
 
+/// Does `work` until ctrl-c, and then says what is left behind.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T>>,
+    left: impl FnOnce() -> String,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        Ok(()) = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; {}", left())),
+    }
+}
+
 /// Whether the chain could not be reached, so that the same will work once it can.
 pub(crate) fn chain_is_away(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

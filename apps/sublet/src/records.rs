@@ -89,7 +89,7 @@ impl Records {
         Ok(self.orders.list().await?.into_iter().map(|document| document.value).collect())
     }
 
-    /// The lease with this name or number. Of several with one name, the newest.
+    /// The lease with this number or name. Of several with one name, the newest.
     pub(crate) async fn lease(&self, which: &str) -> Result<(LeaseId, Record, Opened)> {
         let number = which.parse::<LeaseId>().ok();
         let (record, opened) = self.find(Kind::Lease, which, number.map(|id| id.0), "sublet leases list").await?;
@@ -105,9 +105,11 @@ impl Records {
 
     async fn find(&self, kind: Kind, which: &str, number: Option<u64>, list: &str) -> Result<(Record, Opened)> {
         let records = self.all(kind).await?;
-        let named = records.iter().rev().find(|r| r.name == which && r.opened.is_some());
-        let numbered = || records.iter().find(|r| number.is_some() && r.opened.map(|o| o.id) == number);
-        let Some(record) = named.or_else(numbered) else {
+        let found = match number {
+            Some(_) => records.iter().find(|r| r.opened.map(|o| o.id) == number),
+            None => records.iter().rev().find(|r| r.name == which && r.opened.is_some()),
+        };
+        let Some(record) = found else {
             let error = anyhow::anyhow!("there is no {kind} `{which}` here");
             return Err(error).advise(|| format!("see `{list}`"));
         };

@@ -12,12 +12,14 @@ use sublet_market::{Class, Kind, MediatorSetId, Order, WorkloadDocument};
 use sublet_wire::link::Agreement;
 use tokio::time::sleep;
 
+use crate::class::Check;
 use crate::commands::account::name_of;
 use crate::commands::market::price_of_hour;
 use crate::commands::run::inputs;
 use crate::home::Home;
 use crate::jobs::{fetch, wait_finished};
 use crate::modules;
+use crate::ordering::{Wish, refuse_hopeless};
 use crate::output::{Advise, Output, Progress};
 use crate::patience::Absence;
 use crate::records::{Opened, Record, Records};
@@ -205,6 +207,19 @@ async fn ask(
         let short: Result<()> = Err(anyhow::anyhow!("the contract has less than the {escrow} SUB the job may cost"));
         return short.advise(|| format!("sublet contract fund {contract} {escrow}"));
     }
+    let wish = Wish {
+        kind: Kind::Job,
+        name: module.name.clone(),
+        resources: job.resources,
+        max_price: Some(max_price),
+        duration: module.defaults.duration,
+        check: Check::none(),
+        challenge_window: CHALLENGE_WINDOW,
+        provider: None,
+        document: document.clone(),
+        workload,
+    };
+    refuse_hopeless(&session, &wish).await?;
     let head = session.ledger.head().await?;
     let order = Order {
         renter: contract,

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::home::Home;
+use crate::leases::refuse_ended;
 use crate::output::{Advise, Output};
 use crate::records::Records;
 use crate::session::Session;
@@ -68,6 +69,7 @@ impl Args {
             })?;
         let address = listener.local_addr()?;
         let session = Session::reader(home, output).await?;
+        refuse_ended(&session, id).await?;
         let link = session.provider(opened.provider).await?;
         announce(output, id, address, self.ports.remote)?;
         let mut open = JoinSet::new();

@@ -132,7 +132,8 @@ async fn list(session: &Session, records: &Records) -> Result<()> {
                 JobState::Ended => job.end.to_string(),
                 JobState::None | JobState::Open | JobState::Submitted | JobState::Disputed => job.state.to_string(),
             }),
-            None => "not filled".to_owned(),
+            None if record.over => "not filled".to_owned(),
+            None => "waiting to be filled".to_owned(),
         };
         let result_here = job.is_some_and(|id| JobResult::of(&session.home, id).is_here());
         rows.push(Row { job, order: record.order, module: record.name, state, result_here });

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use sublet_base::JobId;
 use sublet_wire::link::Agreement;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::home::Home;
+use crate::leases::refuse_ended;
 use crate::output::Output;
 use crate::records::Records;
 use crate::session::Session;
@@ -15,7 +17,7 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  sublet logs web\n  sublet logs job-4 --follow")]
 pub(crate) struct Args {
-    /// A lease by name or number, or a job by number
+    /// A lease by name or number, or a job by number like job-4
     agreement: String,
     /// Go on until the machine ends
     #[arg(short, long)]
@@ -26,7 +28,7 @@ impl Args {
     /// Copies the log to standard output; control sequences a machine could play with are left out.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         let records = Records::open(home).await?;
-        let (agreement, opened) = if self.agreement.starts_with("job-") {
+        let (agreement, opened) = if self.agreement.parse::<JobId>().is_ok() {
             let (id, _, opened) = records.job(&self.agreement).await?;
             (Agreement::Job(id), opened)
         } else {
@@ -35,6 +37,9 @@ impl Args {
         };
         records.close().await;
         let session = Session::reader(home, output).await?;
+        if let Agreement::Lease(id) = agreement {
+            refuse_ended(&session, id).await?;
+        }
         let link = session.provider(opened.provider).await?;
         let mut stream = link.client.logs(agreement, self.follow).await?;
         let mut out = tokio::io::stdout();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, UnixTime};
@@ -271,6 +271,9 @@ async fn create_set(
     who: &As,
 ) -> Result<()> {
     members.sort_unstable();
+    if let Some(twice) = members.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("{} is named twice", twice[0]);
+    }
     let session = Session::sender(home, output, who.wallet(home)?).await?;
     let call = Call::CreateMediatorSet { members: members.clone(), panel_size, fee };
     let landed = session.ledger.submit(&TxKey::passing(name_of("create-set")), &call).await?;

@@ -7,6 +7,7 @@ use sublet_base::LeaseId;
 use sublet_link::pipe_stdio;
 
 use crate::home::Home;
+use crate::leases::refuse_ended;
 use crate::output::Output;
 use crate::records::Records;
 use crate::session::Session;
@@ -27,6 +28,7 @@ impl Args {
         let (id, _, opened) = records.lease(&self.lease.to_string()).await?;
         records.close().await;
         let session = Session::reader(home, output).await?;
+        refuse_ended(&session, id).await?;
         let link = session.provider(opened.provider).await?;
         let stream = link.client.connect(id, self.port).await?;
         let piped = pipe_stdio(stream).await;

@@ -16,7 +16,7 @@ use crate::leases::{bring_up, login_key};
 use crate::modules::image_digest;
 use crate::ordering::{self, Wish};
 use crate::output::{Advise, Output};
-use crate::patience::patiently;
+use crate::patience::{patiently, unless_interrupted};
 use crate::records::Records;
 use crate::session::{As, Session};
 
@@ -30,13 +30,13 @@ pub(crate) struct Args {
     #[arg(long, default_value = "machine")]
     name: MachineId,
     /// Virtual processors
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     vcpus: u32,
-    /// Memory, MiB
-    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    /// Memory, MiB; at least 96, to log in to a virtual machine
+    #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u32).range(96..))]
     memory: u32,
     /// Disk, GiB
-    #[arg(long, default_value_t = 2, value_name = "GIB")]
+    #[arg(long, default_value_t = 2, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
     disk: u32,
     /// Image, by name or NAME@sha256:DIGEST
     #[arg(long, default_value = "debian-12")]
@@ -72,6 +72,10 @@ struct Answer {
 impl Args {
     /// Orders the machine and waits until it can be logged in to.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
+        if self.name.as_str().parse::<LeaseId>().is_ok() {
+            let number: Result<ExitCode> = Err(anyhow::anyhow!("`{}` would be taken for a lease's number", self.name));
+            return number.advise(|| "call the machine something else with --name".to_owned());
+        }
         let wallet = self.who.wallet(home)?;
         let session = Session::reader(home, output).await?;
         let records = Records::open(home).await?;
@@ -79,12 +83,19 @@ impl Args {
         self.refuse_taken_name(&session, &records).await?;
         let wish = self.wish(home)?;
         let progress = output.progress("looking for a machine");
-        let (record, opened) = ordering::open(&session, &wallet, &records, wish, &progress).await?;
+        let ordering = ordering::open(&session, &wallet, &records, wish, &progress);
+        let (record, opened) = unless_interrupted(ordering, || ordering::left_behind(Kind::Lease)).await?;
         let id = LeaseId(opened.id);
-        let lease = patiently(&progress, async || Ok(session.ledger.lease(id).await?)).await?;
+        let left = || {
+            format!(
+                "{id} stays open and is paid for: see `sublet leases list`, or end it with `sublet leases close {id}`"
+            )
+        };
+        let lease = patiently(&progress, async || Ok(session.ledger.lease(id).await?));
+        let lease = unless_interrupted(lease, left).await?;
         let lease = lease.with_context(|| format!("the chain knows no {id}"))?;
         progress.step(format!("{id} is open at {} SUB an hour", lease.price.per_hour()));
-        let up = bring_up(&session, &wallet, &record, opened, &progress).await;
+        let up = unless_interrupted(bring_up(&session, &wallet, &record, opened, &progress), left).await;
         progress.done();
         records.close().await;
         let host_key = up?;

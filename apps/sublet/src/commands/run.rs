@@ -16,6 +16,7 @@ use crate::jobs::{Pending, Settled, hand_over, inspect, see_through};
 use crate::modules;
 use crate::ordering::{self, Wish};
 use crate::output::Output;
+use crate::patience::unless_interrupted;
 use crate::records::Records;
 use crate::results::JobResult;
 use crate::session::{As, Session};
@@ -108,7 +109,8 @@ impl Args {
         job.class = check.class;
         (wish.document, wish.workload) = job.seal()?;
         wish.check = check.clone();
-        let (record, opened) = ordering::open(&session, &wallet, &records, wish, &progress).await?;
+        let ordering = ordering::open(&session, &wallet, &records, wish, &progress);
+        let (record, opened) = unless_interrupted(ordering, || ordering::left_behind(Kind::Job)).await?;
         let id = JobId(opened.id);
         progress.step(format!("{id} is open with provider {}", opened.provider));
         let start = Answer {
@@ -121,15 +123,20 @@ impl Args {
             result: None,
         };
         let result = JobResult::of(home, id);
-        let outcome = match (self.detach, self.no_accept) {
-            (true, _) => hand_over(&session, &record, opened, &progress).await.map(|()| start),
-            (false, true) => inspect(&session, &wallet, &record, opened, &result, &progress)
-                .await
-                .map(|pending| Answer { pending: Some(pending), ..start }),
-            (false, false) => see_through(&session, &wallet, &record, opened, &result, &progress)
-                .await
-                .map(|settled| Answer { settled: Some(settled), ..start }),
+        let done = async {
+            match (self.detach, self.no_accept) {
+                (true, _) => hand_over(&session, &record, opened, &progress).await.map(|()| start),
+                (false, true) => inspect(&session, &wallet, &record, opened, &result, &progress)
+                    .await
+                    .map(|pending| Answer { pending: Some(pending), ..start }),
+                (false, false) => see_through(&session, &wallet, &record, opened, &result, &progress)
+                    .await
+                    .map(|settled| Answer { settled: Some(settled), ..start }),
+            }
         };
+        let outcome =
+            unless_interrupted(done, || format!("{id} goes on: `sublet jobs result {id}` fetches its result"));
+        let outcome = outcome.await;
         progress.done();
         records.close().await;
         let answer = outcome?;
