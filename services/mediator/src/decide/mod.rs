@@ -109,7 +109,7 @@ pub enum Action {
     Send(Send),
     /// Delete the archive, then note [`Note::Dropped`].
     Drop,
-    /// Everything is over: end the journal's entry.
+    /// Everything is over: delete what a crash may have left of an archive, then end the journal's entry.
     Finish,
 }
 

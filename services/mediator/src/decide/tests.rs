@@ -272,7 +272,7 @@ impl World {
                 Some(Note::Dropped)
             }
             Action::Finish => {
-                self.finished = true;
+                (self.file, self.finished) = (false, true);
                 None
             }
         };
