@@ -1,11 +1,12 @@
 //! A contract orders a job on chain, is called back, and is given the result: `sublet contract`, followed to the last unit.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use sublet_e2e::contract::Contract;
 use sublet_e2e::money::{SUB, units};
-use sublet_e2e::network::Network;
+use sublet_e2e::network::{Network, PATIENCE};
 use sublet_e2e::roles::funded_account;
+use sublet_e2e::wait;
 
 #[test]
 fn a_contract_that_orders_a_job_gets_its_result_in_a_callback() -> Result<()> {
@@ -23,7 +24,17 @@ fn a_contract_that_orders_a_job_gets_its_result_in_a_callback() -> Result<()> {
     sublet.refuse(&["contract", "ask", address, "nosuch"], &["no module `nosuch`"])?;
     sublet.refuse(&[&ask[..], &["--max-price", "0.0001"]].concat(), &["nobody would take the order now"])?;
 
-    let answer = sublet.json(&ask)?;
+    let mut asking = sublet.begin("ask", [&["--json"], &ask[..]].concat())?;
+    // Nobody objects: the window passes by the chain's clock.
+    wait::until("the result on chain", PATIENCE, || {
+        let shown = sublet.run(&["--json", "jobs", "show", "job-1"])?;
+        let shown: Option<Value> = serde_json::from_slice(&shown.stdout).ok();
+        Ok(shown.filter(|job| job["chain"]["state"] == "submitted").map(drop))
+    })?;
+    network.rpc()?.call("evm_increaseTime", json!([31]))?;
+    ensure!(asking.finish(PATIENCE)?.success(), "{}", asking.output());
+    let said = asking.output();
+    let answer: Value = serde_json::from_str(said.split_once('{').map_or("", |(before, _)| &said[before.len()..]))?;
     ensure!(answer["said"].as_str().is_some_and(|cow| cow.contains("< moo >")), "{answer:#}");
     ensure!(answer["told"]["end"] == "finalized", "{answer:#}");
     let shown = sublet.json(&["jobs", "show", "job-1"])?;
