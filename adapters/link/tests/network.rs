@@ -155,10 +155,14 @@ async fn a_forged_mandate_gets_nowhere() {
         );
         let connection = thief.connect(addr, ALPN).await.unwrap();
         let mandate = Some(Mandate { peer: renter.peer_key(), signature });
-        write_frame(&mut connection.open_uni().await.unwrap(), &Hello { mandate }).await.unwrap();
-        let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        write_frame(&mut send, &STATUS).await.unwrap();
-        assert!(timeout(PATIENCE, read_frame::<Response>(&mut recv)).await.unwrap().is_err());
+        // The connection may be closed at any point from the mandate on.
+        let answer = async {
+            write_frame(&mut connection.open_uni().await.ok()?, &Hello { mandate }).await.ok()?;
+            let (mut send, mut recv) = connection.open_bi().await.ok()?;
+            write_frame(&mut send, &STATUS).await.ok()?;
+            read_frame::<Response>(&mut recv).await.ok()
+        };
+        assert!(timeout(PATIENCE, answer).await.unwrap().is_none());
     }
 }
 

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::world::{Agreement, MEDIATORS, OTHER, RESULT, Step, Who, World};
 
 /// How long a retired mediator waits for its bond.
-const WEEK: u32 = 604_800;
+pub(crate) const WEEK: u32 = 604_800;
 
 /// What a mediator will do on a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
