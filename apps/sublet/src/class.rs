@@ -1,53 +1,22 @@
 //! How a job's result will be checked: what its module wants, what the renter says, and which mediators there are.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
-use serde::Serialize;
-use sublet_base::{Amount, Bps};
+use sublet_base::Amount;
 use sublet_chain::{Ledger, MediatorSetRecord};
 use sublet_market::{Class, MediatorSetId, sums};
-use sublet_wire::solver::OfferView;
 
-use crate::ordering::{Wish, fitting};
+use crate::offers::fitting;
 use crate::output::Advise;
 use crate::session::Session;
-
-/// How a job goes out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
-    /// The order's class.
-    pub(crate) class: Class,
-    /// Who judges; 0 for nobody.
-    pub(crate) mediator_set: MediatorSetId,
-    /// Why nobody judges a result that its module would have judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) unchecked: Option<String>,
-}
+use crate::wish::{Check, Wish};
 
 /// What the renter said about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) class: Option<Class>,
     pub(crate) mediators: Option<u64>,
-}
-
-impl Check {
-    /// Nobody judges, and nobody was meant to.
-    pub(crate) fn none() -> Self {
-        Self { class: Class::None, mediator_set: MediatorSetId(0), unchecked: None }
-    }
-
-    fn exact(mediator_set: MediatorSetId) -> Self {
-        Self { class: Class::Exact, mediator_set, unchecked: None }
-    }
-
-    /// For people, as one line.
-    pub(crate) fn describe(&self) -> String {
-        match (&self.unchecked, self.class) {
-            (Some(why), _) => format!("judged by nobody: {why}"),
-            (None, Class::Exact) => format!("judged by mediators of set {}", self.mediator_set.0),
-            (None, Class::None) => "judged by nobody: a result of class none is accepted or refused".to_owned(),
-        }
-    }
 }
 
 /// Decides how a job of a module of class `wants` goes out. What the renter named is held to; else the set that the offers
@@ -66,10 +35,10 @@ pub(crate) async fn choose(session: &Session, wish: &Wish, wants: Class, said: S
             serves(set, known.as_ref()).map_err(|why| anyhow::anyhow!(why)).advise(|| {
                 "name another set with --mediators, or say `--class none` to go without judges".to_owned()
             })?;
-            Ok(Check::exact(set))
+            Ok(Check::exact(set, known.map_or(Amount::ZERO, |known| known.fees())))
         }
-        (Class::Exact, None) => match common(session, wish).await? {
-            Ok(set) => Ok(Check::exact(set)),
+        (Class::Exact, None) => match offered(session, wish).await? {
+            Ok(check) => Ok(check),
             Err(why) if said.class.is_some() => {
                 let nobody: Result<Check> = Err(anyhow::anyhow!("class exact needs mediators, but {why}"));
                 nobody.advise(|| "name a set with --mediators, or say `--class none` to go without".to_owned())
@@ -79,23 +48,31 @@ pub(crate) async fn choose(session: &Session, wish: &Wish, wants: Class, said: S
     }
 }
 
-/// The set that the cheapest fitting offer names, if all of them name one and it can judge.
-async fn common(session: &Session, wish: &Wish) -> Result<Result<MediatorSetId, String>> {
-    let offers = fitting(session, wish).await?;
-    let sets: Vec<MediatorSetId> = offers.iter().map(|o| MediatorSetId(o.offer.mediator_set)).collect();
-    if sets.is_empty() || sets.contains(&MediatorSetId(0)) {
-        return Ok(Err("not every offer that fits names mediators".to_owned()));
+/// The mediators that the cheapest offer names whose mediators can judge, within the price; else why there are none. Offers without
+/// mediators, however cheap, keep no job from being judged.
+async fn offered(session: &Session, wish: &Wish) -> Result<Result<Check, String>> {
+    let mut why = "no offer that fits names mediators".to_owned();
+    let mut tried = BTreeSet::from([MediatorSetId(0)]);
+    for listed in fitting(session, wish).await? {
+        let set = listed.offer.mediator_set;
+        if wish.max_price.is_some_and(|max| listed.offer.price > max) || tried.contains(&set) {
+            continue;
+        }
+        let known = session.ledger.mediator_set(set).await?;
+        let fees = known.as_ref().map_or(Amount::ZERO, MediatorSetRecord::fees);
+        match serves(set, known.as_ref()) {
+            // The contract opens no exact job whose pledge would not pay the panel.
+            Ok(()) if listed.pledge(wish) < Some(fees) => {
+                why = format!("the pledge for this job is less than the {fees} SUB of a panel");
+            }
+            Ok(()) => return Ok(Ok(Check::exact(set, fees))),
+            Err(reason) => {
+                tried.insert(set);
+                why = reason;
+            }
+        }
     }
-    let set = sets[0];
-    let known = session.ledger.mediator_set(set).await?;
-    if let Err(why) = serves(set, known.as_ref()) {
-        return Ok(Err(why));
-    }
-    let fees = known.map_or(Amount::ZERO, |known| known.fees());
-    if !covers(&offers[0], wish, fees) {
-        return Ok(Err(format!("the pledge for this job is less than the {fees} SUB of a panel")));
-    }
-    Ok(Ok(set))
+    Ok(Err(why))
 }
 
 /// Whether enough members serve for a dispute to have a verdict.
@@ -112,12 +89,6 @@ fn serves(set: MediatorSetId, known: Option<&MediatorSetRecord>) -> Result<(), S
             known.members.len()
         ))
     }
-}
-
-/// The contract opens no exact job whose pledge would not pay the panel.
-fn covers(offer: &OfferView, wish: &Wish, fees: Amount) -> bool {
-    let escrow = offer.offer.price.over(wish.duration);
-    escrow.and_then(|escrow| sums::pledge(escrow, Bps(offer.offer.pledge_bps))).is_ok_and(|pledge| pledge >= fees)
 }
 
 #[cfg(test)]
@@ -140,14 +111,5 @@ mod tests {
         let why = of(&[member(1)]).expect_err("one is too few");
         assert_eq!(why, "of set 4 only 1 of 5 mediators serve; a verdict takes 2");
         assert!(serves(MediatorSetId(9), None).is_err());
-    }
-
-    #[test]
-    fn what_is_unchecked_says_so() {
-        let check = Check { unchecked: Some("because".into()), ..Check::none() };
-        assert_eq!(check.describe(), "judged by nobody: because");
-        let json = serde_json::to_value(&check).expect("JSON");
-        assert_eq!(json, serde_json::json!({ "class": "none", "mediator_set": 0, "unchecked": "because" }));
-        assert_eq!(serde_json::to_value(Check::none()).expect("JSON").get("unchecked"), None);
     }
 }

@@ -13,7 +13,6 @@ use sublet_client::peer::PeerError;
 use sublet_daemon::Backoff;
 use sublet_market::Class;
 
-use crate::jobs;
 use crate::output::{Advise, Progress};
 use crate::results::JobResult;
 use crate::session::{PeerLink, Session};
@@ -246,7 +245,7 @@ pub(crate) async fn fetch(
 
 async fn fetch_from(link: PeerLink, id: JobId, hash: B256, result: &JobResult) -> Result<()> {
     let client = link.client.clone().with_backoff(SOON);
-    let fetched = jobs::fetch(&client, id, hash, result).await;
+    let fetched = result.fetch(&client, id, hash).await;
     link.close().await;
     fetched
 }

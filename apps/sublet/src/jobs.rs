@@ -10,14 +10,14 @@ use sublet_client::peer::{PeerClient, PeerError};
 use sublet_daemon::Backoff;
 use sublet_market::Acceptance;
 use sublet_wire::link::{Agreement, MachineState, Status};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::disputes;
 use crate::money::Money;
 use crate::output::{Advise, Progress};
 use crate::patience::{Absence, patiently, provider_is_away};
 use crate::records::{Opened, Record};
-use crate::results::{JobResult, MAX_ARCHIVE};
+use crate::results::JobResult;
 use crate::session::Session;
 
 /// How long a provider may take to notice a new agreement.
@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(250);
 const FIRST_POLL: Duration = Duration::from_millis(20);
 /// How long the refund of a job that the provider gave up is waited for, so that it can be said.
 const REJECTION: Duration = Duration::from_secs(20);
+
+/// Seconds are counted up by the provider, and the blocks' are whole ones.
+const ROUNDING: u64 = 2;
 
 /// How a job ended for its renter.
 #[derive(Clone, Debug, Serialize)]
@@ -93,10 +96,11 @@ pub(crate) async fn see_through(
         }
     }
     let link = patiently(progress, async || session.provider(opened.provider).await).await?;
-    let job = Running { session, wallet, record, opened, result, progress, client: &link.client };
+    let job =
+        Running { session, wallet, record, opened, result, progress, client: &link.client, since: Instant::now() };
     let outcome = match settled {
         // It is over and paid, but never arrived here; the provider keeps it for a while.
-        Some(settled) => fetch(&link.client, id, settled.result_hash, result).await.map(|()| settled),
+        Some(settled) => result.fetch(&link.client, id, settled.result_hash).await.map(|()| settled),
         None => job.to_its_end().await,
     };
     link.close().await;
@@ -157,7 +161,8 @@ pub(crate) async fn inspect(
     progress: &Progress,
 ) -> Result<Pending> {
     let link = patiently(progress, async || session.provider(opened.provider).await).await?;
-    let job = Running { session, wallet, record, opened, result, progress, client: &link.client };
+    let job =
+        Running { session, wallet, record, opened, result, progress, client: &link.client, since: Instant::now() };
     let looked = tokio::select! {
         looked = job.look() => looked,
         settled = job.wait_ended() => settled.and_then(|settled| {
@@ -178,6 +183,8 @@ struct Running<'a> {
     result: &'a JobResult,
     progress: &'a Progress,
     client: &'a PeerClient,
+    /// When this command knew that it is open.
+    since: Instant,
 }
 
 /// What serving came to.
@@ -202,7 +209,7 @@ impl Running<'_> {
                 refuse_unfinished(self.id(), &settled)?;
                 if !self.result.is_here() {
                     // Declared and paid before it arrived here.
-                    fetch(self.client, self.id(), settled.result_hash, self.result).await?;
+                    self.result.fetch(self.client, self.id(), settled.result_hash).await?;
                 }
                 Ok(settled)
             }
@@ -237,6 +244,7 @@ impl Running<'_> {
                 Ok(finished) => finished,
                 Err(reason) => return Ok(Some(reason)),
             };
+            self.refuse_overcharge(cost).await?;
             self.progress.step("the result's hash is right; accepting it");
             let acceptance = Acceptance { job: self.id(), result_hash, cost };
             let signed = self.wallet.sign_acceptance(acceptance, &self.session.ledger.domain())?;
@@ -248,6 +256,33 @@ impl Running<'_> {
         }
         self.progress.step("waiting for the settlement");
         self.wait_ended().await.map(Served::Ended)
+    }
+
+    /// A provider cannot have worked for longer than the job was open, and the contract pays for no more. What it asks beyond that is
+    /// not signed for.
+    async fn refuse_overcharge(&self, cost: Amount) -> Result<()> {
+        let id = self.id();
+        let (job, now) = patiently(self.progress, async || {
+            let job = self.session.ledger.job(id).await?.with_context(|| format!("the chain knows no {id}"))?;
+            Ok((job, self.session.ledger.head().await?.time))
+        })
+        .await?;
+        // Blocks may be far apart: our own clock counts as well.
+        let seen = self.since.elapsed().as_secs();
+        let open = now.since(job.opened_at).max(seen).saturating_add(ROUNDING);
+        let open = Seconds(u32::try_from(open).unwrap_or(u32::MAX));
+        let most = job.price.over(open)?;
+        if cost <= most {
+            return Ok(());
+        }
+        let much: Result<()> =
+            Err(anyhow::anyhow!("the provider asks {cost} SUB, more than the {most} SUB of the {open} it had the job"));
+        much.advise(|| {
+            format!(
+                "the result is in {}; accept it all the same with `sublet jobs accept {id}` once it is on chain, where no more than the true time can be asked",
+                self.result.folder().display()
+            )
+        })
     }
 
     /// Gets the result and waits until it is on chain.
@@ -302,7 +337,7 @@ impl Running<'_> {
         let finished = wait_finished(self.client, agreement, self.progress, absence).await?;
         if let Ok((result_hash, _)) = finished {
             self.progress.step("fetching the result");
-            fetch(self.client, id, result_hash, self.result).await?;
+            self.result.fetch(self.client, id, result_hash).await?;
         }
         Ok(finished)
     }
@@ -323,22 +358,6 @@ impl Running<'_> {
             sleep(POLL).await;
         }
     }
-}
-
-/// Fetches, checks and unpacks the result. Nothing is kept of a wrong one.
-pub(crate) async fn fetch(client: &PeerClient, id: JobId, hash: B256, result: &JobResult) -> Result<()> {
-    sublet_daemon::create_private_dir(result.folder())?;
-    let partial = result.folder().join("result.tar.partial");
-    let mut file =
-        tokio::fs::File::create(&partial).await.with_context(|| format!("cannot write {}", partial.display()))?;
-    let fetched = client.result(id, hash, MAX_ARCHIVE, &mut file).await;
-    if let Err(error) = fetched {
-        let _ = tokio::fs::remove_file(&partial).await;
-        return Err(error.into());
-    }
-    file.sync_all().await?;
-    tokio::fs::rename(&partial, result.archive()).await?;
-    result.unpack()
 }
 
 /// Waits until the provider has a result: its hash and what is asked for it; or until it gives the job up, and why.

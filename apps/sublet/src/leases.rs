@@ -1,7 +1,5 @@
 //! A lease after it opened: hand the request over, wait until the machine is ready, pin its host key.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -68,7 +66,12 @@ impl Waiting<'_> {
         let client = self.client.clone().with_backoff(Backoff::default().attempts(1));
         loop {
             if !handed {
-                match self.client.handover(agreement, &self.record.document, HANDOVER).await {
+                // A provider whose chain is away too does not know the lease yet: meanwhile we say how the chain is.
+                let handover = tokio::select! {
+                    handover = self.client.handover(agreement, &self.record.document, HANDOVER) => handover,
+                    error = self.watch() => return Err(error),
+                };
+                match handover {
                     Ok(()) => handed = true,
                     Err(error) if provider_is_away(&error) => self.absence.begins(),
                     Err(error) => {
@@ -122,6 +125,16 @@ impl Waiting<'_> {
             Ok(end) => bail!("{why}; {}", end?),
             Err(_) => Err(anyhow::anyhow!(why))
                 .advise(|| format!("take the money back with `sublet leases close {}`", self.id)),
+        }
+    }
+
+    /// Looks at the chain until there is nothing more to wait for.
+    async fn watch(&self) -> anyhow::Error {
+        loop {
+            if let Err(error) = self.refuse_ended().await {
+                return error;
+            }
+            sleep(POLL).await;
         }
     }
 
@@ -238,8 +251,5 @@ pub(crate) fn pin(home: &Home, id: LeaseId, key: &HostKey) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-    sublet_daemon::create_private_dir(&home.known_hosts())?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    file.write_all(line.as_bytes())?;
-    Ok(file.sync_all()?)
+    Ok(sublet_daemon::write_private(&path, line.as_bytes())?)
 }

@@ -1,5 +1,6 @@
 //! `sublet`: every role of the market in one binary. This file only starts things; a command is a file in `commands/`.
 
+mod arguments;
 mod class;
 mod cli;
 mod commands;
@@ -9,6 +10,7 @@ mod jobs;
 mod leases;
 mod modules;
 mod money;
+mod offers;
 mod ordering;
 mod output;
 mod patience;
@@ -16,6 +18,7 @@ mod records;
 mod results;
 mod roles;
 mod session;
+mod wish;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! A job's result archive: unpacked from what a stranger sent, and read.
+//! A job's result archive: fetched from a stranger, unpacked, and read.
 //!
 //! The archive is a tar of exactly `exit_code`, `stdout`, `stderr` and, below `outputs/`, plain files and folders. Anything else
 //! (links, devices, absolute names, `..`) makes the whole archive refused before a byte of it is written.
@@ -8,13 +8,14 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use sublet_base::{Address, JobId};
+use sublet_base::{Address, B256, JobId};
+use sublet_client::peer::PeerClient;
 use tar::{Archive, EntryType};
 
 use crate::home::Home;
 
 /// Largest archive fetched, bytes.
-pub(crate) const MAX_ARCHIVE: u64 = 2 << 30;
+const MAX_ARCHIVE: u64 = 2 << 30;
 /// Beside the archive's own files: the account of the mediator that it came from. No archive can hold one.
 const FOUND_BY: &str = "found_by";
 
@@ -55,8 +56,23 @@ impl JobResult {
         Ok(fs::write(self.folder.join(FOUND_BY), format!("{mediator}\n"))?)
     }
 
+    /// Fetches the archive of `job`, checks it against `hash`, and unpacks it. Nothing is kept of a wrong one.
+    pub(crate) async fn fetch(&self, client: &PeerClient, job: JobId, hash: B256) -> Result<()> {
+        sublet_daemon::create_private_dir(&self.folder)?;
+        let partial = self.folder.join("result.tar.partial");
+        let mut file =
+            tokio::fs::File::create(&partial).await.with_context(|| format!("cannot write {}", partial.display()))?;
+        if let Err(error) = client.result(job, hash, MAX_ARCHIVE, &mut file).await {
+            let _ = tokio::fs::remove_file(&partial).await;
+            return Err(error.into());
+        }
+        file.sync_all().await?;
+        tokio::fs::rename(&partial, self.archive()).await?;
+        self.unpack()
+    }
+
     /// Unpacks the archive beside itself, in place of an earlier one; `exit_code` comes last, and marks a complete result.
-    pub(crate) fn unpack(&self) -> Result<()> {
+    fn unpack(&self) -> Result<()> {
         let names = self.check().context("the result archive is refused")?;
         self.clear().context("cannot remove an earlier result")?;
         let mut archive = Archive::new(fs::File::open(self.archive())?);

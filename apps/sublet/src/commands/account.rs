@@ -116,11 +116,7 @@ impl Args {
                 let wallet = who.wallet(home)?;
                 let account = wallet.address();
                 let session = Session::sender(home, output, wallet).await?;
-                let progress = output.progress("withdrawing");
-                let landed =
-                    session.ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
-                progress.done();
-                moved(&session, account, amount, landed.tx, "withdrawn to the wallet").await?;
+                take_out(session.ledger.as_ref(), output, account, amount).await?;
             }
             Action::Faucet { amount, who } => faucet(home, output, who.address(home)?, amount).await?,
         }
@@ -143,7 +139,15 @@ async fn put_in(home: &Home, output: Output, who: &As, amount: Amount) -> Result
     let landed = deposit(session.ledger.as_ref(), &key, amount).await?;
     session.ledger.forget(&TxKey::lasting(format!("{key}/deposit"))).await?;
     progress.done();
-    moved(&session, account, amount, landed.tx, "deposited").await
+    moved(session.ledger.as_ref(), output, account, amount, landed.tx, "deposited").await
+}
+
+/// Moves free tokens to the wallet, and says so.
+pub(crate) async fn take_out(ledger: &dyn Ledger, output: Output, account: Address, amount: Amount) -> Result<()> {
+    let progress = output.progress("withdrawing");
+    let landed = ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
+    progress.done();
+    moved(ledger, output, account, amount, landed.tx, "withdrawn to the wallet").await
 }
 
 async fn faucet(home: &Home, output: Output, to: Address, amount: Amount) -> Result<()> {
@@ -179,12 +183,17 @@ async fn show(home: &Home, output: Output, account: Address) -> Result<()> {
     })
 }
 
-async fn moved(session: &Session, account: Address, amount: Amount, transaction: B256, done: &str) -> Result<()> {
-    let free = session.ledger.free_of(account).await?;
+async fn moved(
+    ledger: &dyn Ledger,
+    output: Output,
+    account: Address,
+    amount: Amount,
+    transaction: B256,
+    done: &str,
+) -> Result<()> {
+    let free = ledger.free_of(account).await?;
     let answer = Moved { account, amount, transaction, free };
-    session
-        .output
-        .answer(&answer, || format!("{amount} SUB {done}; {free} SUB is free now (transaction {transaction})"))
+    output.answer(&answer, || format!("{amount} SUB {done}; {free} SUB is free now (transaction {transaction})"))
 }
 
 fn list(home: &Home, output: Output) -> Result<()> {

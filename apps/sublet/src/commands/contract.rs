@@ -8,23 +8,23 @@ use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256, JobId, Seconds, U256};
 use sublet_chain::{Call, CowsayAnswer, Event, JobState, Landed, Ledger, OnChainCowsay, TxKey};
-use sublet_market::{Class, Kind, MediatorSetId, Order, WorkloadDocument};
+use sublet_market::{Class, Kind, Order, WorkloadDocument};
 use sublet_wire::link::Agreement;
 use tokio::time::sleep;
 
-use crate::class::Check;
+use crate::arguments::{address, price_of_hour};
 use crate::commands::account::name_of;
-use crate::commands::market::price_of_hour;
 use crate::commands::run::inputs;
 use crate::home::Home;
-use crate::jobs::{fetch, wait_finished};
+use crate::jobs::wait_finished;
 use crate::modules;
-use crate::ordering::{Wish, refuse_hopeless};
+use crate::offers::refuse_hopeless;
 use crate::output::{Advise, Output, Progress};
 use crate::patience::Absence;
 use crate::records::{Opened, Record, Records};
 use crate::results::JobResult;
 use crate::session::{As, Session};
+use crate::wish::{Check, Wish};
 
 /// How long the order may wait for a provider.
 const VALID_FOR: Seconds = Seconds(600);
@@ -51,6 +51,7 @@ enum Action {
     /// Move tokens from the wallet into the contract's balance, which pays for its jobs
     Fund {
         /// The contract
+        #[arg(value_parser = address)]
         contract: Address,
         /// How much, in SUB
         amount: Amount,
@@ -60,6 +61,7 @@ enum Action {
     /// Have the contract order a job on chain, and hand it the result
     Ask {
         /// The contract
+        #[arg(value_parser = address)]
         contract: Address,
         /// A module by NAME or NAME:VERSION, or the path of a module file
         module: String,
@@ -75,6 +77,7 @@ enum Action {
     /// Hand the contract a job's result; goes on where an interrupted `ask` stopped
     Deliver {
         /// The contract
+        #[arg(value_parser = address)]
         contract: Address,
         /// Number of the job, like job-3
         job: JobId,
@@ -84,6 +87,7 @@ enum Action {
     /// Move the contract's free tokens to its owner's wallet
     Withdraw {
         /// The contract
+        #[arg(value_parser = address)]
         contract: Address,
         /// How much, in SUB
         amount: Amount,
@@ -221,23 +225,9 @@ async fn ask(
     };
     refuse_hopeless(&session, &wish).await?;
     let head = session.ledger.head().await?;
-    let order = Order {
-        renter: contract,
-        kind: Kind::Job,
-        resources: job.resources,
-        max_price,
-        duration: module.defaults.duration,
-        workload,
-        peer_key: session.link_key()?.peer_key(),
-        class: job.class,
-        mediator_set: MediatorSetId(0),
-        challenge_window: CHALLENGE_WINDOW,
-        provider: Address::ZERO,
-        solver: Address::ZERO,
-        solver_fee: Amount::ZERO,
-        valid_until: head.time.plus(VALID_FOR),
-        nonce: U256::ZERO,
-    };
+    let wanted = wish.order(contract, max_price, session.link_key()?.peer_key(), head.time.plus(VALID_FOR));
+    // The contract numbers its orders itself.
+    let order = Order { nonce: U256::ZERO, ..wanted };
     let progress = output.progress("placing the order on chain");
     let landed = example.ask(&key("ask"), &order, &document).await?;
     let placed = landed.events.iter().find_map(|event| match event {
@@ -321,7 +311,7 @@ async fn hand_over(
             let (hash, _) =
                 finished.map_err(|reason| anyhow::anyhow!("the provider could not run the job: {reason}"))?;
             progress.step("fetching the result");
-            fetch(&link.client, job, hash, &result).await
+            result.fetch(&link.client, job, hash).await
         };
         let fetched = fetched.await;
         link.close().await;

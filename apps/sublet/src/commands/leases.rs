@@ -9,7 +9,7 @@ use sublet_base::{Amount, B256, LeaseId, Seconds};
 use sublet_chain::{Call, Event, LeaseEnd, LeaseRecord, LeaseState, Ledger, TxKey};
 use sublet_market::Kind;
 
-use crate::commands::rent::duration;
+use crate::arguments::duration;
 use crate::home::Home;
 use crate::ordering;
 use crate::output::{Output, table};

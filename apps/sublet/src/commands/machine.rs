@@ -147,7 +147,7 @@ fn is_gone(error: &anyhow::Error) -> bool {
 
 async fn act(client: &HostClient, action: Action, output: Output) -> Result<()> {
     let view = match action {
-        Action::Create(create) => client.create(create.request()?).await?,
+        Action::Create(create) => made(client.create(create.request()?).await?)?,
         Action::List => return list(client, output).await,
         Action::Get { name } => client.get(&name).await?,
         Action::Start { name } => client.start(&name).await?,
@@ -156,11 +156,22 @@ async fn act(client: &HostClient, action: Action, output: Output) -> Result<()> 
         Action::Resume { name } => client.resume(&name).await?,
         Action::Logs { name, source, follow } => return logs(client, &name, source, follow).await,
         Action::Delete { name } => {
+            // To the host, what is not there is as good as deleted; a person has mistyped.
+            client.get(&name).await.advise(|| "see what there is with `sublet machine list`".to_owned())?;
             client.delete(&name).await?;
             return output.answer(&serde_json::json!({ "deleted": name }), || format!("{name} is gone"));
         }
     };
     output.answer(&view, || describe(&view))
+}
+
+/// A machine that could not be made stays on the host, as what went wrong.
+fn made(view: MachineView) -> Result<MachineView> {
+    match &view.phase {
+        Phase::Failed(why) => Err(anyhow::anyhow!("{} could not be made: {why}", view.id))
+            .advise(|| format!("once that is mended: `sublet machine delete {}`, and make it again", view.id)),
+        _ => Ok(view),
+    }
 }
 
 async fn list(client: &HostClient, output: Output) -> Result<()> {

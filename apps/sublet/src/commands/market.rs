@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use sublet_base::{Address, Amount, Price};
+use sublet_base::{Address, Amount};
 use sublet_wire::solver::{Kind, OfferQuery};
 
+use crate::arguments::{address, price_of_hour};
 use crate::home::Home;
+use crate::offers::book;
 use crate::output::{Advise, Output, table};
 use crate::session::Session;
 
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SUB")]
     max_price: Option<Amount>,
     /// Only this provider's
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     provider: Option<Address>,
     /// Also offers that are full, or whose provider is offline
     #[arg(long)]
@@ -65,8 +67,7 @@ impl Args {
         };
         let mut offers = Vec::new();
         for solver in session.solvers()? {
-            let page = solver.offers(&query).await.advise(|| "is `sublet up` running?".to_owned())?;
-            offers.extend(page.offers);
+            offers.extend(book(&solver, &query).await.advise(|| "is `sublet up` running?".to_owned())?);
         }
         offers.sort_by_key(|view| view.offer.price);
         output.answer(&offers, || {
@@ -91,9 +92,4 @@ impl Args {
         })?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Token units a second, rounded down, so that an hour costs no more than asked.
-pub(crate) fn price_of_hour(hour: Amount) -> Price {
-    Price(hour.0 / 3600)
 }

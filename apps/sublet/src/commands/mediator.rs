@@ -12,7 +12,7 @@ use sublet_daemon::shutdown_on_signals;
 use sublet_market::MediatorSetId;
 use sublet_mediator::{BadConfig, MediatorConfig};
 
-use crate::commands::account::name_of;
+use crate::commands::account::{name_of, take_out};
 use crate::home::Home;
 use crate::output::{Advise, Output};
 use crate::roles::log::{self, Talk};
@@ -221,12 +221,11 @@ async fn sender(home: &Home, who: &As) -> Result<(Address, std::sync::Arc<sublet
 
 async fn withdraw(home: &Home, output: Output, amount: Amount, who: &As) -> Result<()> {
     let (account, ledger) = sender(home, who).await?;
-    let landed = ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
-    let free = ledger.free_of(account).await?;
-    let answer = serde_json::json!({ "account": account, "amount": amount, "transaction": landed.tx, "free": free });
-    output.answer(&answer, || {
-        format!("{amount} SUB withdrawn to the wallet; {free} SUB is free now (transaction {})", landed.tx)
-    })
+    if ledger.mediator(account).await?.is_none() {
+        let other: Result<()> = Err(anyhow::anyhow!("{account} is not registered as a mediator"));
+        other.advise(|| format!("`sublet account withdraw {amount}` moves any account's free tokens"))?;
+    }
+    take_out(ledger.as_ref(), output, account, amount).await
 }
 
 /// First retires; once the bond's time is over, takes it back.

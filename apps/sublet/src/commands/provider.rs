@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount};
-use sublet_chain::{Call, Ledger, ProviderRecord, TxKey};
+use sublet_chain::{Ledger, ProviderRecord};
 use sublet_daemon::shutdown_on_signals;
 use sublet_wire::solver::{OfferQuery, OfferView};
 
-use crate::commands::account::name_of;
+use crate::commands::account::take_out;
 use crate::home::Home;
+use crate::offers::book;
 use crate::output::{Advise, Output};
 use crate::roles::log::{self, Talk};
 use crate::roles::{host, ledger, provider};
@@ -124,7 +125,7 @@ async fn status(home: &Home, output: Output, account: Address) -> Result<()> {
     let query = OfferQuery { provider: Some(account), all: true, ..OfferQuery::default() };
     let mut offers = Vec::new();
     for solver in session.solvers()? {
-        offers.extend(solver.offers(&query).await?.offers);
+        offers.extend(book(&solver, &query).await?);
     }
     let (free, wallet) = (session.ledger.free_of(account).await?, session.ledger.token_balance(account).await?);
     let info = session.ledger.provider_info(account).await?.unwrap_or_default();
@@ -151,10 +152,9 @@ async fn withdraw(home: &Home, output: Output, amount: Amount, who: &As) -> Resu
     let ledger = ledger::open(home, &network, wallet)
         .await
         .advise(|| "stop the provider's agent first, or set `withdraw_above` in its configuration".to_owned())?;
-    let landed = ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
-    let free = ledger.free_of(account).await?;
-    let answer = serde_json::json!({ "account": account, "amount": amount, "transaction": landed.tx, "free": free });
-    output.answer(&answer, || {
-        format!("{amount} SUB withdrawn to the wallet; {free} SUB is free now (transaction {})", landed.tx)
-    })
+    if ledger.provider(account).await?.is_none() {
+        let other: Result<()> = Err(anyhow::anyhow!("{account} is not registered as a provider"));
+        other.advise(|| format!("`sublet account withdraw {amount}` moves any account's free tokens"))?;
+    }
+    take_out(ledger.as_ref(), output, account, amount).await
 }

@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256, GiB, LeaseId, MachineId, MiB, Price, Seconds, Vcpus};
 use sublet_chain::{LeaseState, Ledger};
 use sublet_market::{ImageRef, Kind, MachineRequest, Network, Resources, Traits, WorkloadDocument};
 
-use crate::class::Check;
-use crate::commands::market::price_of_hour;
+use crate::arguments::{address, duration, price_of_hour};
 use crate::home::Home;
 use crate::leases::{bring_up, login_key};
 use crate::modules::image_digest;
-use crate::ordering::{self, Wish};
+use crate::ordering;
 use crate::output::{Advise, Output};
 use crate::patience::{patiently, unless_interrupted};
 use crate::records::Records;
 use crate::session::{As, Session};
+use crate::wish::{Check, Wish};
 
 /// Flags of `sublet rent`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     ssh_key: Vec<PathBuf>,
     /// Only this provider
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     provider: Option<Address>,
     #[command(flatten)]
     who: As,
@@ -159,40 +159,5 @@ impl Args {
             document,
             workload,
         })
-    }
-}
-
-/// `90s`, `15m`, `4h`, `2d`, or bare seconds.
-pub(crate) fn duration(text: &str) -> Result<Seconds> {
-    let (digits, unit) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
-        Some((at, _)) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let factor: u32 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => bail!("write a time like 90s, 15m, 4h or 2d"),
-    };
-    let count: u32 = digits.parse().context("write a time like 90s, 15m, 4h or 2d")?;
-    match count.checked_mul(factor) {
-        Some(0) | None => bail!("the time must be more than nothing and less than a lifetime"),
-        Some(seconds) => Ok(Seconds(seconds)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_people_write_them() {
-        assert_eq!(duration("90s").unwrap(), Seconds(90));
-        assert_eq!(duration("4h").unwrap(), Seconds(14_400));
-        assert_eq!(duration("7").unwrap(), Seconds(7));
-        for bad in ["", "h", "-1h", "1.5h", "0s", "4 h", "99999999d", "1w"] {
-            assert!(duration(bad).is_err(), "{bad:?} should be refused");
-        }
     }
 }

@@ -9,17 +9,18 @@ use serde::Serialize;
 use sublet_base::{Address, Amount, B256, JobId, Seconds};
 use sublet_market::{Class, Kind, WorkloadDocument};
 
-use crate::class::{self, Check, Said};
-use crate::commands::market::price_of_hour;
+use crate::arguments::{address, price_of_hour};
+use crate::class::{self, Said};
 use crate::home::Home;
 use crate::jobs::{Pending, Settled, hand_over, inspect, see_through};
 use crate::modules;
-use crate::ordering::{self, Wish};
+use crate::ordering;
 use crate::output::Output;
 use crate::patience::unless_interrupted;
 use crate::records::Records;
 use crate::results::JobResult;
 use crate::session::{As, Session};
+use crate::wish::{Check, Wish};
 
 /// How long a renter may object to a result, unless told otherwise.
 const CHALLENGE_WINDOW: Seconds = Seconds(120);
@@ -39,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SUB")]
     max_price: Option<Amount>,
     /// Only this provider
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     provider: Option<Address>,
     /// Who judges a dispute about the result: the number of a set of mediators; the offers' own otherwise
     #[arg(long, value_name = "SET")]

@@ -1,6 +1,7 @@
 //! `sublet ssh LEASE [-- CMD]`: OpenSSH, through the link, with the machine's host key pinned.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -69,10 +70,10 @@ impl Args {
         ssh.args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"]);
         ssh.args(["-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=10"]);
         ssh.arg("-o").arg(format!("HostKeyAlias={}", host_alias(id)));
-        ssh.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", known_hosts(home, id).display()));
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", option_path(&known_hosts(home, id))));
         ssh.args(["-o", "GlobalKnownHostsFile=none", "-o", "UpdateHostKeys=no"]);
         ssh.arg("-o").arg(format!("ProxyCommand={proxy}"));
-        ssh.arg("-i").arg(secret).arg("-l").arg(&self.user);
+        ssh.arg("-o").arg(format!("IdentityFile={}", option_path(&secret))).arg("-l").arg(&self.user);
         ssh.arg("--").arg(host_alias(id)).args(&self.command);
         Ok(ssh)
     }
@@ -89,8 +90,21 @@ fn quoted(text: &str) -> String {
 }
 
 /// For a shell, inside an option in which OpenSSH expands `%`.
-fn quoted_percent(path: &std::path::Path) -> String {
+fn quoted_percent(path: &Path) -> String {
     quoted(&path.to_string_lossy()).replace('%', "%%")
+}
+
+/// For an option that OpenSSH splits at spaces, and in which it expands `%` and `${`.
+fn option_path(path: &Path) -> String {
+    let mut text = String::from('"');
+    for c in path.to_string_lossy().chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '%' => text.push_str("%%"),
+            c => text.push(c),
+        }
+    }
+    text + "\""
 }
 
 #[cfg(test)]
@@ -101,6 +115,7 @@ mod tests {
     fn odd_paths_survive_the_shell() {
         assert_eq!(quoted("/usr/bin/sublet"), "/usr/bin/sublet");
         assert_eq!(quoted("/a b/c'd"), r"'/a b/c'\''d'");
-        assert_eq!(quoted_percent(std::path::Path::new("/a%b")), "'/a%%b'");
+        assert_eq!(quoted_percent(Path::new("/a%b")), "'/a%%b'");
+        assert_eq!(option_path(Path::new(r#"/a b/100%/"c"\d"#)), r#""/a b/100%%/\"c\"\\d""#);
     }
 }

@@ -77,6 +77,34 @@ impl RefusalCode {
     }
 }
 
+impl RefusalCode {
+    /// Whether it says something about this solver, so that another may take the same document.
+    #[must_use]
+    pub fn is_about_the_solver(self) -> bool {
+        match self {
+            Self::TooManyRequests
+            | Self::ChainUnavailable
+            | Self::Internal
+            | Self::BookFull
+            | Self::FeeTooLow
+            | Self::TooFarAhead
+            | Self::OtherSolver => true,
+            Self::Malformed
+            | Self::WrongSignature
+            | Self::Expired
+            | Self::OldEpoch
+            | Self::Cancelled
+            | Self::NonceUsed
+            | Self::BalanceTooLow
+            | Self::ProviderOffline
+            | Self::Senseless
+            | Self::NotFound
+            | Self::TooLate
+            | Self::TooLong => false,
+        }
+    }
+}
+
 /// The body of every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
