@@ -179,6 +179,13 @@ pub trait Driver: Send + Sync {
     /// [`DriverError::NotFound`] if absent.
     fn stop(&self, id: &MachineId, grace: Seconds) -> Result<(), DriverError>;
 
+    /// Kills what runs, also while another operation is under way, so that a stop need not take its grace. Removes
+    /// nothing. Harmless when nothing runs.
+    ///
+    /// # Errors
+    /// The machine may run on then.
+    fn kill(&self, id: &MachineId) -> Result<(), DriverError>;
+
     /// Halts the machine's processors.
     ///
     /// # Errors

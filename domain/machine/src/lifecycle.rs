@@ -8,7 +8,8 @@
 //! ```
 //! The caller stores the state after each event and before it acts on the effects. After a crash it loads the state,
 //! looks at the machine, and applies [`Event::Observed`]: the effects finish whatever was under way.
-//! One operation is under way at a time. A delete that comes meanwhile waits for it and then beats everything.
+//! One operation is under way at a time. A delete that comes meanwhile cuts a stop short, waits for anything else, and
+//! then beats everything.
 
 use serde::{Deserialize, Serialize};
 use sublet_base::Seconds;
@@ -63,7 +64,7 @@ pub enum Guest {
         /// Exit code, or 128 + signal.
         code: i32,
     },
-    /// It could not do what it was told, or broke a limit.
+    /// It could not do what it was told, or broke a limit. Never said of what the host could not do.
     GaveUp {
         /// Why.
         reason: String,
@@ -83,6 +84,8 @@ pub enum Event {
     Resume,
     /// Somebody wants it gone.
     Delete,
+    /// Somebody wants it gone that a restarted host cannot look at: whatever was under way is nobody's.
+    DeleteUnseen,
     /// The operation under way succeeded.
     Done,
     /// The operation under way failed.
@@ -106,6 +109,8 @@ pub enum Effect {
     Pause,
     /// Call `resume`.
     Resume,
+    /// Call `kill` while the stop goes on.
+    Kill,
     /// Call `delete`.
     Delete,
     /// Connect to the guest channel, unless connected.
@@ -180,6 +185,7 @@ impl Lifecycle {
             Event::Pause => self.pause(),
             Event::Resume => self.resume(),
             Event::Delete => Ok(self.delete()),
+            Event::DeleteUnseen => Ok(self.delete_unseen()),
             Event::Done => self.done(),
             Event::Undone(reason) => self.undone(reason),
             Event::Reported(guest) => Ok(self.reported(guest)),
@@ -236,15 +242,28 @@ impl Lifecycle {
     fn delete(&mut self) -> Vec<Effect> {
         match self.phase {
             Phase::Deleting | Phase::Deleted => vec![],
-            _ if self.is_busy() => {
+            Phase::Stopping => {
+                self.doomed = true;
+                vec![Effect::Kill]
+            }
+            Phase::Creating | Phase::Starting | Phase::Pausing | Phase::Resuming => {
                 self.doomed = true;
                 vec![]
             }
-            _ => {
+            Phase::Stopped | Phase::Running | Phase::Paused | Phase::Failed(_) => {
                 self.phase = Phase::Deleting;
                 vec![Effect::HangUp, Effect::Delete]
             }
         }
+    }
+
+    fn delete_unseen(&mut self) -> Vec<Effect> {
+        if self.phase == Phase::Deleted {
+            return vec![];
+        }
+        self.doomed = false;
+        self.phase = Phase::Deleting;
+        vec![Effect::HangUp, Effect::Delete]
     }
 
     fn done(&mut self) -> Result<Vec<Effect>, Denied> {
@@ -263,10 +282,10 @@ impl Lifecycle {
     }
 
     fn undone(&mut self, reason: String) -> Result<Vec<Effect>, Denied> {
-        let next = match self.phase {
-            Phase::Creating | Phase::Starting | Phase::Stopping | Phase::Deleting => Phase::Failed(reason),
-            Phase::Pausing => Phase::Running,
-            Phase::Resuming => Phase::Paused,
+        let (next, effects) = match self.phase {
+            Phase::Creating | Phase::Starting | Phase::Stopping | Phase::Deleting => (Phase::Failed(reason), vec![]),
+            Phase::Pausing => (Phase::Running, vec![Effect::Listen]),
+            Phase::Resuming => (Phase::Paused, vec![]),
             Phase::Stopped | Phase::Running | Phase::Paused | Phase::Failed(_) | Phase::Deleted => {
                 return Err(self.denied());
             }
@@ -275,9 +294,9 @@ impl Lifecycle {
             // Deleting again at once would spin; whoever wants it gone asks again.
             self.phase = next;
             self.doomed = false;
-            return Ok(vec![]);
+            return Ok(effects);
         }
-        Ok(self.settle(next, vec![]))
+        Ok(self.settle(next, effects))
     }
 
     /// The operation under way is over: goes where it led, or does what came meanwhile, a delete or the guest's end.
@@ -348,9 +367,7 @@ impl Lifecycle {
     }
 
     fn found_dead(&mut self, seen: Observed) -> Vec<Effect> {
-        if !self.is_over() {
-            self.guest = Guest::GaveUp { reason: "the machine stopped by itself".into() };
-        }
+        // Why it died nobody said, so it is not the guest's word: it may be started again.
         let next =
             if seen == Observed::Stopped { Phase::Stopped } else { Phase::Failed("the machine has vanished".into()) };
         self.settle(next, vec![Effect::HangUp])
@@ -399,11 +416,20 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_ended_while_the_host_was_away_says_so() {
+    fn a_delete_does_not_wait_for_a_stop_to_take_its_grace() {
+        let mut life = Lifecycle::new();
+        run(&mut life, [Event::Done, Event::Start, Event::Done, Event::Stop(Seconds(3600))]);
+        assert_eq!(run(&mut life, [Event::Delete]), [Effect::Kill]);
+        assert_eq!(run(&mut life, [Event::Done]), [Effect::HangUp, Effect::Delete]);
+    }
+
+    #[test]
+    fn a_machine_that_died_while_the_host_was_away_said_nothing_and_may_run_again() {
         let mut life = Lifecycle::new();
         run(&mut life, [Event::Done, Event::Start, Event::Done]);
         assert_eq!(run(&mut life, [Event::Observed(Observed::Stopped)]), [Effect::HangUp]);
-        assert!(matches!(life.guest(), Guest::GaveUp { .. }), "{life:?}");
+        assert_eq!((life.phase(), life.guest()), (&Phase::Stopped, &Guest::Silent));
+        assert_eq!(run(&mut life, [Event::Start]), [Effect::Start]);
     }
 
     fn any_guest() -> impl Strategy<Value = Guest> {
@@ -421,6 +447,7 @@ mod tests {
             Just(Event::Pause),
             Just(Event::Resume),
             Just(Event::Delete),
+            Just(Event::DeleteUnseen),
             Just(Event::Done),
             Just(Event::Undone("no".into())),
             any_guest().prop_map(Event::Reported),
@@ -435,7 +462,7 @@ mod tests {
     }
 
     fn operations(effects: &[Effect]) -> usize {
-        effects.iter().filter(|e| !matches!(e, Effect::Listen | Effect::HangUp)).count()
+        effects.iter().filter(|e| !matches!(e, Effect::Listen | Effect::HangUp | Effect::Kill)).count()
     }
 
     proptest! {
@@ -445,7 +472,7 @@ mod tests {
             let mut life = Lifecycle::new();
             for event in events {
                 let (before, was_busy) = (life.clone(), life.is_busy());
-                let looked = matches!(event, Event::Observed(_));
+                let looked = matches!(event, Event::Observed(_) | Event::DeleteUnseen);
                 match life.apply(event.clone()) {
                     Err(_) => prop_assert_eq!(&life, &before),
                     Ok(effects) => {

@@ -50,7 +50,7 @@ fn status(fault: Fault) -> Status {
         | Fault::Ask(AskError::Denied(Denied::WrongPhase(_) | Denied::TaskOver) | AskError::NoLogin) => {
             Status::failed_precondition(text)
         }
-        Fault::Ask(AskError::Denied(Denied::Busy(_))) | Fault::Stopping => Status::unavailable(text),
+        Fault::Ask(AskError::Denied(Denied::Busy(_)) | AskError::Unseen) | Fault::Stopping => Status::unavailable(text),
         Fault::Ask(AskError::NotStored(_)) | Fault::NotStored(_) | Fault::Failed(..) => {
             let text = with_causes(&fault);
             tracing::error!(error = text, "a request failed");

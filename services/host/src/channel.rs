@@ -16,17 +16,23 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::archive::{ArchiveError, Folder, Packed, pack};
+use crate::printable;
 
-/// Pause between attempts to connect.
+/// Pause between attempts to connect, and after a connection that ended; doubled each time up to [`MAX_PAUSE`].
 const RETRY: Duration = Duration::from_millis(25);
-/// Connections in a row on which the guest may speak nonsense; the rest of a frame that another host had begun to read
-/// looks like that too.
-const MAX_FAULTS: u32 = 8;
+const MAX_PAUSE: Duration = Duration::from_secs(4);
+/// How long a guest may take to read one message.
+const SLOWEST_READER: Duration = Duration::from_secs(30);
+/// Connections on which the guest may speak nonsense; the rest of a frame that another host had begun to read looks
+/// like that too.
+const MAX_FAULTS: u32 = 5;
+/// Characters that are kept of what a guest says about its failure.
+const MAX_REASON: usize = 500;
 
 /// What the guest turned out to say.
 #[derive(Debug)]
@@ -37,8 +43,10 @@ pub(crate) enum Heard {
     Ready(String),
     /// The task ended; its result is stored.
     Exited { code: i32, packed: Packed },
-    /// It failed, or broke a rule.
+    /// It failed, or broke a rule: its own doing.
     GaveUp(String),
+    /// The host cannot go on: the guest is overdue, or what it says cannot be kept.
+    Broken(String),
     /// The connection broke; the channel keeps trying.
     Lost,
 }
@@ -116,22 +124,24 @@ type Wire = Framed<UnixStream, LengthDelimitedCodec>;
 
 impl Talk {
     async fn run(mut self) {
-        let mut faults = 0;
+        let (mut faults, mut pause) = (0, RETRY);
         loop {
             let Some(stream) = self.connect().await else { return };
-            let mut greeted = false;
-            match self.converse(stream, &mut greeted).await {
+            let begun = Instant::now();
+            match self.converse(stream).await {
                 Over::Finished => return,
                 Over::Lost => self.report(Heard::Lost).await,
                 Over::Fault(reason) => {
-                    faults = if greeted { 1 } else { faults + 1 };
+                    faults += 1;
                     tracing::warn!(%reason, "the guest broke the protocol");
                     if faults > MAX_FAULTS {
-                        return self.report(Heard::GaveUp(format!("the guest breaks the protocol: {reason}"))).await;
+                        return self.gave_up(&format!("the guest breaks the protocol: {reason}")).await;
                     }
                 }
             }
-            sleep(RETRY).await;
+            // One that hangs up at once is asked ever less often: each time costs the host a look and files.
+            pause = if begun.elapsed() > MAX_PAUSE { RETRY } else { (pause * 2).min(MAX_PAUSE) };
+            sleep(pause).await;
         }
     }
 
@@ -140,7 +150,11 @@ impl Talk {
         self.reports.send(heard).await.ok();
     }
 
-    /// A connection; nothing once the guest is overdue.
+    async fn gave_up(&self, reason: &str) {
+        self.report(Heard::GaveUp(printable(reason, MAX_REASON))).await;
+    }
+
+    /// A connection; nothing once the guest is overdue. One that does not accept is one that is not there yet.
     async fn connect(&self) -> Option<Wire> {
         loop {
             let connected = sublet_drivers::guest::connect(&self.setup.socket).and_then(|stream| {
@@ -153,7 +167,7 @@ impl Talk {
                     return Some(Framed::new(stream, codec));
                 }
                 Err(e) if !self.booted && Instant::now() > self.deadline => {
-                    self.report(Heard::GaveUp(format!("{}: {e}", self.overdue()))).await;
+                    self.report(Heard::Broken(format!("{}: {e}", self.overdue()))).await;
                     return None;
                 }
                 Err(_) => sleep(RETRY).await,
@@ -165,7 +179,7 @@ impl Talk {
         format!("the guest did not report within {} s", self.setup.boot_timeout.as_secs())
     }
 
-    async fn converse(&mut self, mut wire: Wire, greeted: &mut bool) -> Over {
+    async fn converse(&mut self, mut wire: Wire) -> Over {
         let mut collector: Option<Collector> = None;
         loop {
             let frame = tokio::select! {
@@ -176,29 +190,29 @@ impl Talk {
                         self.setup.keys = Some(authorized_keys.clone());
                     }
                     // Keys for a guest that has not greeted yet are sent after its greeting.
-                    let early = !*greeted && matches!(order, ToGuest::SetKeys { .. });
+                    let early = collector.is_none() && matches!(order, ToGuest::SetKeys { .. });
                     if !early && send(&mut wire, &order).await.is_err() { return Over::Lost }
                     continue;
                 }
                 () = sleep_until(self.deadline), if !self.booted => {
-                    self.report(Heard::GaveUp(self.overdue())).await;
+                    self.report(Heard::Broken(self.overdue())).await;
                     return Over::Finished;
                 }
             };
             let frame = match frame {
                 None => return Over::Lost,
-                Some(Err(e)) if e.kind() == io::ErrorKind::InvalidData => return Over::Fault(e.to_string()),
+                Some(Err(e)) if e.kind() == io::ErrorKind::InvalidData => return fault(&e.to_string()),
                 Some(Err(_)) => return Over::Lost,
                 Some(Ok(frame)) => frame,
             };
             match serde_json::from_slice(&frame) {
-                Err(e) => return Over::Fault(format!("not a message: {e}")),
+                Err(e) => return fault(&format!("not a message: {e}")),
+                Ok(FromGuest::Hello { .. }) if collector.is_some() => return fault("a second greeting"),
                 Ok(FromGuest::Hello { version, kernel, .. }) => {
                     if version != 1 {
-                        self.report(Heard::GaveUp(format!("the guest speaks version {version} of the protocol"))).await;
+                        self.gave_up(&format!("the guest speaks version {version} of the protocol")).await;
                         return Over::Finished;
                     }
-                    *greeted = true;
                     match self.greet(&mut wire, &kernel).await {
                         Ok(fresh) => collector = Some(fresh),
                         Err(over) => return over,
@@ -219,7 +233,7 @@ impl Talk {
         let collector = match Collector::new(&self.setup.folder, self.setup.max_output).await {
             Ok(collector) => collector,
             Err(e) => {
-                self.report(Heard::GaveUp(format!("the host could not collect the output: {e}"))).await;
+                self.report(Heard::Broken(format!("the host could not collect the output: {e}"))).await;
                 return Err(Over::Finished);
             }
         };
@@ -239,10 +253,12 @@ impl Talk {
         let is_task = matches!(self.setup.configure.workload, Workload::Task { .. });
         let taken = match message {
             FromGuest::Hello { .. } => return None,
+            FromGuest::Ready { .. } if collector.is_ready => return Some(fault("a second word that it is ready")),
             FromGuest::Ready { ssh_host_key } if !is_task => {
                 if !is_host_key(&ssh_host_key) {
-                    return Some(Over::Fault("not an ssh host key".into()));
+                    return Some(fault("not an ssh host key"));
                 }
+                collector.is_ready = true;
                 self.booted = true;
                 self.report(Heard::Ready(ssh_host_key)).await;
                 return None;
@@ -257,34 +273,33 @@ impl Talk {
                 Err(e) => Err(e),
             },
             FromGuest::Failed { reason } => {
-                self.report(Heard::GaveUp(printable(&reason, 500))).await;
+                self.gave_up(&reason).await;
                 return Some(Over::Finished);
             }
             FromGuest::Ready { .. }
             | FromGuest::Output { .. }
             | FromGuest::Artefact { .. }
             | FromGuest::Exited { .. } => {
-                return Some(Over::Fault("a message that does not fit what it was told to do".into()));
+                return Some(fault("a message that does not fit what it was told to do"));
             }
         };
         match taken {
-            Ok(()) => None,
-            Err(e) => {
-                self.report(Heard::GaveUp(crate::with_causes(&e))).await;
-                Some(Over::Finished)
-            }
+            Ok(()) => return None,
+            Err(e @ ArchiveError::Unacceptable(_)) => self.gave_up(&crate::with_causes(&e)).await,
+            Err(e @ ArchiveError::Io(_)) => self.report(Heard::Broken(crate::with_causes(&e))).await,
         }
+        Some(Over::Finished)
     }
+}
+
+/// Whatever the guest made goes no further than this at length, or with anything but printable text.
+fn fault(reason: &str) -> Over {
+    Over::Fault(printable(reason, MAX_REASON))
 }
 
 async fn send(wire: &mut Wire, message: &ToGuest) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
-    wire.send(Bytes::from(body)).await
-}
-
-/// One line of printable text.
-fn printable(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    timeout(SLOWEST_READER, wire.send(Bytes::from(body))).await?
 }
 
 fn is_host_key(line: &str) -> bool {
@@ -301,8 +316,9 @@ fn is_host_key(line: &str) -> bool {
     }
 }
 
-/// What a task has said since the last greeting.
+/// What a guest has said since its greeting.
 struct Collector {
+    is_ready: bool,
     folder: Folder,
     stdout: File,
     stderr: File,
@@ -315,6 +331,7 @@ impl Collector {
     async fn new(folder: &Folder, most: u64) -> io::Result<Self> {
         tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder.0).await?;
         Ok(Self {
+            is_ready: false,
             stdout: File::create(folder.stdout()).await?,
             stderr: File::create(folder.stderr()).await?,
             outputs: File::create(folder.outputs()).await?,
@@ -374,10 +391,5 @@ mod tests {
         }
         let two_lines = format!("{}\nevil", sublet_drivers::fake::HOST_KEY);
         assert!(!is_host_key(&two_lines));
-    }
-
-    #[test]
-    fn guest_text_stays_on_one_line() {
-        assert_eq!(printable("a\n\x1b[31mb\0", 3), "a[3");
     }
 }

@@ -138,3 +138,18 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     }
     text.replace('\n', " ")
 }
+
+/// One line of printable text, of at most so many characters.
+pub(crate) fn printable(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn guest_text_stays_on_one_line() {
+        assert_eq!(printable("a\n\x1b[31mb\0", 3), "a[3");
+    }
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sublet_base::UnixTime;
-use sublet_machine::{Denied, Driver, DriverError, Effect, Event, Guest, MachineSpec, Observed, Phase};
+use sublet_machine::{DEFAULT_GRACE, Denied, Driver, DriverError, Effect, Event, Guest, MachineSpec, Observed, Phase};
 use sublet_wire::guest::{ToGuest, Workload};
 use sublet_wire::host::TaskResult;
 use thiserror::Error;
@@ -46,6 +46,8 @@ pub(crate) enum AskError {
     NoLogin,
     #[error("could not store it, so nothing was done")]
     NotStored(#[source] PortError),
+    #[error("the host cannot see what the machine is doing; try again, or delete it")]
+    Unseen,
 }
 
 /// What others hold of a machine.
@@ -53,6 +55,17 @@ pub(crate) enum AskError {
 pub(crate) struct Handle {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) state: watch::Receiver<Record>,
+}
+
+/// What is known of a machine that was found in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// It is being looked at for the first time.
+    Awaited,
+    /// Looking failed, and is tried again.
+    Failed,
+    /// Its state is what the record says.
+    Clear,
 }
 
 /// What a driver call answered.
@@ -67,8 +80,7 @@ pub(crate) struct Owner {
     channel: Option<Channel>,
     operation: Option<JoinHandle<Outcome>>,
     look: Option<JoinHandle<Result<Observed, DriverError>>>,
-    /// False until a machine found in the store has been looked at.
-    known: bool,
+    sight: Sight,
     /// The stored record is older than ours.
     unsaved: bool,
 }
@@ -87,7 +99,7 @@ impl Owner {
             channel: None,
             operation: None,
             look: None,
-            known: new,
+            sight: if new { Sight::Clear } else { Sight::Awaited },
             unsaved: false,
         };
         (owner, Handle { asks: asking, state })
@@ -95,10 +107,9 @@ impl Owner {
 
     /// Owns the machine to its end, or the host's.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        if self.known {
-            self.perform(Effect::Create);
-        } else {
-            self.begin_look();
+        match self.sight {
+            Sight::Clear => self.perform(Effect::Create),
+            Sight::Awaited | Sight::Failed => self.begin_look(),
         }
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -108,7 +119,7 @@ impl Owner {
                 () = stop.cancelled(), if idle => return,
                 Some(outcome) = finished(&mut self.operation) => self.operation_over(outcome).await,
                 Some(seen) = finished(&mut self.look) => self.looked(seen).await,
-                Some(ask) = self.asks.recv(), if self.known && !stop.is_cancelled() => self.asked(ask).await,
+                Some(ask) = self.asks.recv(), if self.sight != Sight::Awaited && !stop.is_cancelled() => self.asked(ask).await,
                 heard = hear(&mut self.channel) => self.heard(heard).await,
                 _ = tick.tick() => self.tick().await,
             }
@@ -127,6 +138,11 @@ impl Owner {
 
     /// Stores first: what cannot be stored does not happen.
     async fn ask(&mut self, event: Event) -> Result<(), AskError> {
+        let event = match (self.sight, event) {
+            (Sight::Failed, Event::Delete) => Event::DeleteUnseen,
+            (Sight::Failed, _) => return Err(AskError::Unseen),
+            (Sight::Awaited | Sight::Clear, event) => event,
+        };
         let mut next = self.record.clone();
         let effects = next.life.apply(event)?;
         if next.life != self.record.life {
@@ -139,6 +155,7 @@ impl Owner {
             self.shared.ports.records.save(&next).await.map_err(AskError::NotStored)?;
             self.publish(next);
         }
+        self.sight = Sight::Clear;
         self.perform_all(effects);
         Ok(())
     }
@@ -207,7 +224,8 @@ impl Owner {
             None => self.channel = None,
             Some(Heard::Lost) => self.begin_look(),
             Some(Heard::Kernel(kernel)) => {
-                if self.record.kernel.as_ref() != Some(&kernel) {
+                // The first of a boot: a guest that names another each time would have the store written each time.
+                if self.record.kernel.is_none() {
                     self.publish(Record { kernel: Some(kernel), ..self.record.clone() });
                     self.store().await;
                 }
@@ -216,6 +234,7 @@ impl Owner {
                 self.happened(Event::Reported(Guest::Ready { ssh_host_key }), |_| {}).await
             }
             Some(Heard::GaveUp(reason)) => self.happened(Event::Reported(Guest::GaveUp { reason }), |_| {}).await,
+            Some(Heard::Broken(reason)) => self.broken(reason).await,
             Some(Heard::Exited { code, packed }) => {
                 let seconds = self.record.started.map_or(0, |started| now().since(started));
                 let result = TaskResult {
@@ -235,11 +254,20 @@ impl Owner {
         }
     }
 
+    /// The host cannot go on with a machine whose guest may be well: stopped, it can be started again. If something else
+    /// is under way, whoever listens after it finds out anew.
+    async fn broken(&mut self, reason: String) {
+        tracing::warn!(%reason, "stopping the machine");
+        if self.record.life.phase() == &Phase::Running {
+            self.happened(Event::Stop(DEFAULT_GRACE), |record| record.trouble = Some(reason)).await;
+        }
+    }
+
     async fn tick(&mut self) {
         if self.unsaved {
             self.store().await;
         }
-        if !self.known || matches!(self.record.life.phase(), Phase::Running | Phase::Paused) {
+        if self.sight != Sight::Clear || matches!(self.record.life.phase(), Phase::Running | Phase::Paused) {
             self.begin_look();
         }
     }
@@ -254,14 +282,20 @@ impl Owner {
     async fn looked(&mut self, seen: Result<Observed, DriverError>) {
         let seen = match seen {
             Ok(seen) => seen,
-            Err(e) => return tracing::warn!(error = with_causes(&e), "could not look at the machine; trying again"),
+            Err(e) => {
+                if self.sight == Sight::Awaited {
+                    self.sight = Sight::Failed;
+                }
+                return tracing::warn!(error = with_causes(&e), "could not look at the machine; trying again");
+            }
         };
-        let first = !std::mem::replace(&mut self.known, true);
+        let first = std::mem::replace(&mut self.sight, Sight::Clear) != Sight::Clear;
         let died = matches!(self.record.life.phase(), Phase::Running | Phase::Paused)
             && matches!(seen, Observed::Stopped | Observed::Absent);
         if first || died {
             tracing::info!(?seen, phase = ?self.record.life.phase(), "looked at the machine");
-            self.happened(Event::Observed(seen), |_| {}).await;
+            let trouble = died.then(|| "the machine stopped by itself".to_owned());
+            self.happened(Event::Observed(seen), |record| record.trouble = trouble.or(record.trouble.take())).await;
         }
     }
 
@@ -284,6 +318,16 @@ impl Owner {
                     channel.tell(ToGuest::Shutdown);
                 }
                 self.call(move |driver, record| driver.stop(record.id(), grace));
+            }
+            Effect::Kill => {
+                let (driver, id) = (self.driver.clone(), self.record.id().clone());
+                let kill = move || {
+                    // The stop under way then takes its whole grace, and the delete comes after it.
+                    if let Err(e) = driver.kill(&id) {
+                        tracing::warn!(%id, error = with_causes(&e), "could not cut the stop short");
+                    }
+                };
+                drop(tokio::task::spawn_blocking(kill));
             }
             Effect::Delete => {
                 let folder = self.folder();

@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use sublet_base::{MachineId, UnixTime};
-use sublet_machine::{DriverKind, Lifecycle};
+use sublet_machine::{DriverKind, Guest, Lifecycle, Phase};
 use sublet_wire::host::{MachineRequest, MachineView, TaskResult};
+
+use crate::printable;
+
+/// Characters that callers see of why something failed.
+const MAX_FAILURE: usize = 1000;
 
 /// A machine in the host's store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +27,7 @@ pub struct Record {
     pub result: Option<TaskResult>,
     /// Kernel release its guest reported.
     pub kernel: Option<String>,
-    /// Why the last operation that could be undone failed.
+    /// Why the last operation that could be undone failed, or why the machine stopped though nobody asked it to.
     pub trouble: Option<String>,
 }
 
@@ -43,13 +48,22 @@ impl Record {
     /// What callers see of it.
     #[must_use]
     pub fn view(&self) -> MachineView {
+        let short = |reason: &str| printable(reason, MAX_FAILURE);
+        let phase = match self.life.phase() {
+            Phase::Failed(reason) => Phase::Failed(short(reason)),
+            phase => phase.clone(),
+        };
+        let guest = match self.life.guest() {
+            Guest::GaveUp { reason } => Guest::GaveUp { reason: short(reason) },
+            guest => guest.clone(),
+        };
         MachineView {
             id: self.request.id.clone(),
             driver: self.driver,
             resources: self.request.resources,
             image: self.request.image.clone(),
-            phase: self.life.phase().clone(),
-            guest: self.life.guest().clone(),
+            phase,
+            guest,
             result: self.result,
             kernel: self.kernel.clone(),
         }

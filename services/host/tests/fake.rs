@@ -4,9 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
 use sublet_base::{MachineId, MiB, Seconds, keccak256};
@@ -14,7 +15,7 @@ use sublet_client::{HostError, MachineChange};
 use sublet_drivers::fake::{FakeDriver, HOST_KEY};
 use sublet_host::{PortError, Record, Records};
 use sublet_machine::{Driver, DriverKind, Guest, ImageRef, Observed, Phase, Resources};
-use sublet_wire::guest::Workload;
+use sublet_wire::guest::{FromGuest, Workload, write_frame};
 use sublet_wire::host::{LogSource, MachineView};
 use support::{Host, MISSING, eventually, request, task};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -255,6 +256,168 @@ async fn a_driver_that_fails_anywhere_leaves_a_machine_that_can_be_deleted() {
         assert_eq!(host.client.report().await.expect("a report").free.memory, MiB(1024));
     }
     host.stop().await;
+}
+
+#[tokio::test]
+async fn a_delete_cuts_a_stop_short() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = fake(folder.path());
+    driver.be_stubborn();
+    let host = Host::start(folder.path(), vec![driver.clone()]).await;
+    host.client.create(request("box", login())).await.expect("created");
+    host.client.start(&id("box")).await.expect("started");
+    let box_id = id("box");
+    let stop = host.client.stop(&box_id, Seconds(3600));
+    let delete = async {
+        eventually("it is being stopped", async || {
+            (host.client.get(&box_id).await.expect("there").phase == Phase::Stopping).then_some(())
+        })
+        .await;
+        host.client.delete(&box_id).await
+    };
+    let both = async { tokio::join!(stop, delete) };
+    let (_, deleted) = tokio::time::timeout(support::PATIENCE, both).await.expect("nobody waits for the grace");
+    deleted.expect("deleted");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_after_a_restart_can_still_be_deleted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = host(folder.path()).await;
+    first.client.create(request("box", login())).await.expect("created");
+    first.client.start(&id("box")).await.expect("started");
+    first.stop().await;
+    let driver = fake(folder.path());
+    driver.be_blind();
+    let second = Host::start(folder.path(), vec![driver.clone()]).await;
+    let refused = second.client.stop(&id("box"), Seconds(1)).await;
+    assert!(matches!(&refused, Err(HostError::Unavailable(why)) if why.contains("delete it")), "{refused:?}");
+    second.client.delete(&id("box")).await.expect("deleted");
+    assert!(driver.list().expect("listed").is_empty());
+    second.stop().await;
+}
+
+/// Puts a guest of our own making in the place of a running machine's, which serves each connection with `serve`.
+fn replace_guest(folder: &Path, name: &str, serve: impl Fn(UnixStream) + Send + 'static) {
+    let socket = folder.join("fake").join(name).join("guest.sock");
+    std::fs::remove_file(&socket).expect("the guest listens");
+    let listener = UnixListener::bind(&socket).expect("listens");
+    std::thread::spawn(move || listener.incoming().flatten().for_each(serve));
+}
+
+fn say(stream: &mut UnixStream, message: &FromGuest) {
+    // The host may have hung up already.
+    write_frame(stream, message).ok();
+}
+
+fn hello(kernel: &str) -> FromGuest {
+    FromGuest::Hello { version: 1, boot: "b".into(), kernel: kernel.into() }
+}
+
+/// A machine that was adopted while `serve` played its guest.
+async fn adopted(
+    folder: &Path,
+    workload: Workload,
+    serve: impl Fn(UnixStream) + Send + 'static,
+) -> (Host, Arc<Counting>) {
+    let first = host(folder).await;
+    first.client.create(request("box", workload)).await.expect("created");
+    first.client.start(&id("box")).await.expect("started");
+    first.stop().await;
+    let driver = fake(folder);
+    replace_guest(folder, "box", serve);
+    let mut ports = support::ports(folder, vec![driver]).await;
+    let records = Arc::new(Counting { inner: ports.records.clone(), saved: AtomicUsize::new(0) });
+    ports.records = records.clone();
+    (Host::start_on(folder, ports).await, records)
+}
+
+async fn gave_up(host: &Host) -> String {
+    eventually("it has given up", async || match host.client.get(&id("box")).await.expect("there").guest {
+        Guest::GaveUp { reason } => Some(reason),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guest_that_greets_and_then_talks_nonsense_gives_up_in_few_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sleeps = Workload::Task { argv: vec!["sleep".into()], cwd: "/".into() };
+    let (host, records) = adopted(folder.path(), sleeps, |mut stream| {
+        say(&mut stream, &hello("\u{1b}[31m"));
+        write_frame(&mut stream, &serde_json::json!({ "type": "x".repeat(500_000) })).ok();
+    })
+    .await;
+    let reason = gave_up(&host).await;
+    assert!(reason.contains("breaks the protocol") && reason.len() <= 500, "{} bytes", reason.len());
+    assert!(records.saved.load(Ordering::SeqCst) < 6, "each connection must not cost a write");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_says_hello_and_ready_once_a_connection() {
+    for twice in [hello("k"), FromGuest::Ready { ssh_host_key: HOST_KEY.into() }] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (host, _records) = adopted(folder.path(), login(), move |mut stream| {
+            for message in [hello("k"), FromGuest::Ready { ssh_host_key: HOST_KEY.into() }, twice.clone()] {
+                say(&mut stream, &message);
+            }
+            // Held open: only the host ends it.
+            std::io::copy(&mut stream, &mut std::io::sink()).ok();
+        })
+        .await;
+        let reason = gave_up(&host).await;
+        assert!(reason.contains("second"), "{reason}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_host_cannot_keep_is_not_blamed_on_the_guest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    // A file in the place of the folder for its output.
+    std::fs::create_dir_all(folder.path().join("data/machines")).expect("made");
+    std::fs::write(folder.path().join("data/machines/box"), "").expect("written");
+    host.client.create(task("box", &["hello"])).await.expect("created");
+    host.client.start(&id("box")).await.expect("started");
+    let stopped = || async {
+        let view = host.client.get(&id("box")).await.expect("there");
+        (view.phase == Phase::Stopped).then_some(view)
+    };
+    let view = eventually("it is stopped", stopped).await;
+    assert_eq!((view.guest, view.result), (Guest::Silent, None));
+    std::fs::remove_file(folder.path().join("data/machines/box")).expect("removed");
+    host.client.start(&id("box")).await.expect("it may run again");
+    let done = eventually("it has run", async || {
+        Some(host.client.get(&id("box")).await.expect("there")).filter(|view| view.result.is_some())
+    });
+    assert_eq!(done.await.guest, Guest::Exited { code: 0 });
+    host.stop().await;
+}
+
+/// A store that counts what is written.
+struct Counting {
+    inner: Arc<dyn Records>,
+    saved: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Records for Counting {
+    async fn load(&self) -> Result<Vec<Record>, PortError> {
+        self.inner.load().await
+    }
+
+    async fn save(&self, record: &Record) -> Result<(), PortError> {
+        self.saved.fetch_add(1, Ordering::SeqCst);
+        self.inner.save(record).await
+    }
+
+    async fn remove(&self, id: &MachineId) -> Result<(), PortError> {
+        self.inner.remove(id).await
+    }
 }
 
 /// A store that can be told to fail.

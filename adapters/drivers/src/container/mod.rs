@@ -274,11 +274,16 @@ impl Driver for ContainerDriver {
     fn stop(&self, id: &MachineId, grace: Seconds) -> Result<(), DriverError> {
         let _lock = self.lock(id)?;
         match self.expect(id, &[Observed::Running, Observed::Paused], "stop") {
-            Ok(process) => self.ask_to_stop(id, &process, grace).map_err(failed(id, "stop"))?,
-            Err(DriverError::WrongState { .. }) => {}
-            Err(e) => return Err(e),
+            // One that cannot be asked, or that cannot be seen, is killed below all the same.
+            Ok(process) => drop(self.ask_to_stop(id, &process, grace)),
+            Err(e @ DriverError::NotFound(_)) => return Err(e),
+            Err(_) => {}
         }
         self.clear(id).map_err(failed(id, "stop"))
+    }
+
+    fn kill(&self, id: &MachineId) -> Result<(), DriverError> {
+        self.group(id).and_then(|group| group.kill_all()).map_err(failed(id, "kill"))
     }
 
     fn pause(&self, id: &MachineId) -> Result<(), DriverError> {

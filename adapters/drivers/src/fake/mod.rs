@@ -5,13 +5,14 @@
 
 mod guest;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sublet_base::{MachineId, Seconds};
 use sublet_machine::{
@@ -32,6 +33,10 @@ pub struct FakeDriver {
     guests: Mutex<HashMap<MachineId, FakeGuest>>,
     /// Steps until one fails; zero means never.
     fuse: AtomicU64,
+    stubborn: AtomicBool,
+    /// Who was killed, for stops that wait.
+    killed: (Mutex<HashSet<MachineId>>, Condvar),
+    blind: AtomicBool,
 }
 
 impl FakeDriver {
@@ -41,7 +46,14 @@ impl FakeDriver {
     /// The system's, if the folder cannot be made or read.
     pub fn new(root: &Path) -> io::Result<Self> {
         files::private_folder(root)?;
-        let driver = Self { root: root.to_owned(), guests: Mutex::default(), fuse: AtomicU64::new(0) };
+        let driver = Self {
+            root: root.to_owned(),
+            guests: Mutex::default(),
+            fuse: AtomicU64::new(0),
+            stubborn: AtomicBool::new(false),
+            killed: Default::default(),
+            blind: AtomicBool::new(false),
+        };
         for id in files::machines_in(root)? {
             match driver.state(&id)? {
                 Observed::Running | Observed::Paused => driver.boot(&id)?,
@@ -54,6 +66,23 @@ impl FakeDriver {
     /// Lets the `step`th step from now fail (the first is 1); zero for none. Every change to a file is a step.
     pub fn fail_step(&self, step: u64) {
         self.fuse.store(step, Ordering::SeqCst);
+    }
+
+    /// From now on machines ignore that they are asked to stop: a stop takes its whole grace, or until a kill.
+    pub fn be_stubborn(&self) {
+        self.stubborn.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nobody can see what a machine is doing.
+    pub fn be_blind(&self) {
+        self.blind.store(true, Ordering::SeqCst);
+    }
+
+    fn wait_for_kill(&self, id: &MachineId, grace: Seconds) {
+        let killed = self.killed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let grace = Duration::from_secs(grace.0.into());
+        let waited = self.killed.1.wait_timeout_while(killed, grace, |killed| !killed.contains(id));
+        waited.unwrap_or_else(PoisonError::into_inner).0.remove(id);
     }
 
     fn folder(&self, id: &MachineId) -> PathBuf {
@@ -140,13 +169,29 @@ impl Driver for FakeDriver {
 
     fn start(&self, id: &MachineId) -> Result<(), DriverError> {
         self.expect(id, &[Observed::Stopped], "start")?;
+        self.killed.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.set_state(id, "running").and_then(|()| self.boot(id)).map_err(failed(id, "start"))
     }
 
-    fn stop(&self, id: &MachineId, _grace: Seconds) -> Result<(), DriverError> {
+    fn stop(&self, id: &MachineId, grace: Seconds) -> Result<(), DriverError> {
         self.expect(id, &[Observed::Stopped, Observed::Running, Observed::Paused], "stop")?;
+        if self.stubborn.load(Ordering::SeqCst) {
+            self.wait_for_kill(id, grace);
+        }
         self.guests().remove(id);
         self.set_state(id, "stopped").map_err(failed(id, "stop"))
+    }
+
+    fn kill(&self, id: &MachineId) -> Result<(), DriverError> {
+        self.killed.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        self.killed.1.notify_all();
+        match self.observe(id)? {
+            Observed::Running | Observed::Paused => {
+                self.guests().remove(id);
+                self.set_state(id, "stopped").map_err(failed(id, "kill"))
+            }
+            Observed::Stopped | Observed::Absent => Ok(()),
+        }
     }
 
     fn pause(&self, id: &MachineId) -> Result<(), DriverError> {
@@ -165,6 +210,9 @@ impl Driver for FakeDriver {
     }
 
     fn observe(&self, id: &MachineId) -> Result<Observed, DriverError> {
+        if self.blind.load(Ordering::SeqCst) {
+            return Err(failed(id, "observe")(io::Error::other("it cannot be seen")));
+        }
         self.state(id).map_err(failed(id, "observe"))
     }
 

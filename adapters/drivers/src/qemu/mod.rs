@@ -262,11 +262,20 @@ impl Driver for QemuDriver {
     fn stop(&self, id: &MachineId, grace: Seconds) -> Result<(), DriverError> {
         let _lock = self.lock(id)?;
         match self.expect(id, &[Observed::Running, Observed::Paused], "stop") {
-            Ok(running) => self.ask_to_stop(id, &running, grace).map_err(failed(id, "stop"))?,
-            Err(DriverError::WrongState { .. }) => {}
-            Err(e) => return Err(e),
+            // One that cannot be asked, or that cannot be seen, is killed below all the same.
+            Ok(running) => drop(self.ask_to_stop(id, &running, grace)),
+            Err(e @ DriverError::NotFound(_)) => return Err(e),
+            Err(_) => {}
         }
         self.clear(id).map_err(failed(id, "stop"))
+    }
+
+    fn kill(&self, id: &MachineId) -> Result<(), DriverError> {
+        let kill = || match Running::load(&self.folder(id))? {
+            Some(running) => Hold::on(&running.qemu)?.map_or(Ok(()), |hold| hold.kill()),
+            None => Ok(()),
+        };
+        kill().map_err(failed(id, "kill"))
     }
 
     fn pause(&self, id: &MachineId) -> Result<(), DriverError> {
