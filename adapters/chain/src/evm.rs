@@ -20,9 +20,10 @@ use crate::branch::{Branch, Contracts, GatewayRecord, PlacedOrder};
 use crate::call::{Call, Target};
 use crate::convert;
 use crate::court::{DisputeRecord, MediatorRecord, MediatorSetRecord};
+use crate::depth::Depth;
 use crate::event::{Event, JobOpened, Located};
-use crate::ledger::{Depth, Landed, Ledger, Rules};
-use crate::node::{BlockRef, Head, Node, ReadError, nonsense};
+use crate::ledger::{Landed, Ledger, Rules};
+use crate::node::{BlockRef, Head, Node, ReadError, nonsense, place};
 use crate::refusal::Refusal;
 use crate::sender::{Payload, Sender};
 use crate::submit::{SenderOptions, SubmitError, TxKey};
@@ -46,6 +47,16 @@ pub struct EvmOptions {
     pub url: String,
     /// The Sublet contract.
     pub contract: Address,
+    /// How deep a block must lie before it is followed.
+    pub depth: Depth,
+}
+
+impl EvmOptions {
+    /// Where the node is, for people to read: providers of nodes put a key into the rest of the address.
+    #[must_use]
+    pub fn place(&self) -> String {
+        place(&self.url)
+    }
 }
 
 /// An account to send from: its key, its memory, its manners.
@@ -66,6 +77,7 @@ pub struct EvmLedger {
     contracts: Contracts,
     token: Address,
     rules: Rules,
+    depth: Depth,
     sender: Option<Arc<Sender>>,
 }
 
@@ -91,7 +103,7 @@ impl EvmLedger {
                 Err(error) => return Err(nonsense("read the transaction journal", &error.to_string())),
             }
         }
-        Ok(Self { node, contracts, token, rules, sender })
+        Ok(Self { node, contracts, token, rules, depth: options.depth, sender })
     }
 
     /// As [`EvmLedger::connect`], waiting while the chain is down. `waiting` hears of each failure.
@@ -244,17 +256,8 @@ impl Ledger for EvmLedger {
         self.node.head().await
     }
 
-    async fn head_at(&self, depth: Depth) -> Result<Option<BlockRef>, ReadError> {
-        let tag = match depth {
-            Depth::Latest => BlockNumberOrTag::Latest,
-            Depth::Safe => BlockNumberOrTag::Safe,
-            Depth::Finalized => BlockNumberOrTag::Finalized,
-            Depth::Confirmations(deep) => match self.node.head().await?.block.number.checked_sub(deep) {
-                Some(number) => BlockNumberOrTag::Number(number),
-                None => return Ok(None),
-            },
-        };
-        Ok(self.node.block(tag).await?.map(|head| head.block))
+    async fn firm_head(&self) -> Result<Option<BlockRef>, ReadError> {
+        self.node.deep(self.depth).await
     }
 
     async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError> {

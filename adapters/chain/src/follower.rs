@@ -1,25 +1,24 @@
-//! Follows the contract's events from a block cursor, in order, through restarts and an absent chain.
+//! Follows the contract's events from a block cursor, in order, through restarts, an absent chain and replaced blocks.
 //!
-//! [`Follower::next`] hands out a [`Batch`] and keeps handing out the same blocks until [`Follower::commit`] is told that
-//! the caller has stored what they changed together with [`Batch::upto`]. So each event counts once for each stored cursor.
+//! [`Follower::next`] hands out a [`Step`] and keeps handing out the same until [`Follower::commit`] is told that the caller
+//! has stored what it changed together with the cursor. So each event counts once for each stored cursor, and again after
+//! the cursor was moved back because its block was replaced: whoever takes events in must not mind hearing one twice.
 //! Logs are polled over http: one cheap question a tick, no subscription to lose silently.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::time::sleep;
 use tracing::warn;
 
 use crate::event::Located;
-use crate::ledger::{Depth, Ledger};
+use crate::ledger::Ledger;
 use crate::node::{BlockRef, ReadError};
+use crate::span::Span;
 
-/// How to follow.
+/// How to follow. How deep a block must lie is the ledger's to know: [`Ledger::firm_head`].
 #[derive(Clone, Debug)]
 pub struct FollowOptions {
-    /// How deep a block must lie.
-    pub depth: Depth,
     /// Pause between questions while nothing happens.
     pub poll: Duration,
     /// Longest pause while the chain is down.
@@ -28,18 +27,32 @@ pub struct FollowOptions {
     pub span: u64,
     /// First block of interest when there is no cursor yet: the contract's deployment.
     pub from: u64,
+    /// Blocks that are read again when the cursor's block was replaced.
+    pub rewind: u64,
 }
 
 impl Default for FollowOptions {
     fn default() -> Self {
         Self {
-            depth: Depth::Latest,
             poll: Duration::from_millis(250),
             longest_wait: Duration::from_secs(10),
             span: 2_000,
             from: 0,
+            rewind: 256,
         }
     }
+}
+
+/// What following came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// New blocks.
+    Batch(Batch),
+    /// The cursor's block was replaced. Events after `to` are handed out again, as they are now.
+    Rewound {
+        /// The cursor to store.
+        to: BlockRef,
+    },
 }
 
 /// Events of a run of blocks, in order, and the cursor to store with their effects.
@@ -51,21 +64,6 @@ pub struct Batch {
     pub upto: BlockRef,
 }
 
-/// Following cannot go on.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FollowError {
-    /// The block the cursor points to is not part of the chain any more: deeper than agreed, or a local chain started over.
-    #[error("block {} is not what it was: the chain was replaced below the cursor; start over from the contract's views", cursor.number)]
-    Replaced {
-        /// Where the cursor stood.
-        cursor: BlockRef,
-    },
-    /// Asking again will not help.
-    #[error("the chain cannot be followed")]
-    Chain(#[source] ReadError),
-}
-
 /// Whether the chain answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -75,7 +73,7 @@ pub enum Reach {
     Down(u32),
 }
 
-/// Blocks a lagging node may be behind the cursor before the chain counts as replaced.
+/// Blocks a node may be behind the cursor before that is worth a warning.
 const LAG: u64 = 64;
 
 /// A position on the chain that moves on when told to.
@@ -84,8 +82,9 @@ pub struct Follower {
     ledger: Arc<dyn Ledger>,
     options: FollowOptions,
     cursor: Option<BlockRef>,
-    span: u64,
+    span: Span,
     failures: u32,
+    behind: bool,
     reach: tokio::sync::watch::Sender<Reach>,
 }
 
@@ -93,8 +92,8 @@ impl Follower {
     /// Follows after `cursor`, the last block whose effects are stored; without one, from [`FollowOptions::from`].
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, cursor: Option<BlockRef>, options: FollowOptions) -> Self {
-        let span = options.span.max(1);
-        Self { ledger, options, cursor, span, failures: 0, reach: tokio::sync::watch::Sender::new(Reach::Up) }
+        let (span, reach) = (Span::new(options.span), tokio::sync::watch::Sender::new(Reach::Up));
+        Self { ledger, options, cursor, span, failures: 0, behind: false, reach }
     }
 
     /// Tells whether the chain answers.
@@ -109,32 +108,31 @@ impl Follower {
         self.cursor
     }
 
-    /// Moves on: everything up to this block is stored.
-    pub fn commit(&mut self, upto: BlockRef) {
-        self.cursor = Some(upto);
+    /// Goes on after this block: it is stored as the cursor.
+    pub fn commit(&mut self, at: BlockRef) {
+        self.cursor = Some(at);
     }
 
-    /// Waits for new blocks and returns their events. Waits out a chain that is down. Safe to cancel.
+    /// Waits for new blocks and returns their events. Waits out a chain that is down or behind. Safe to cancel.
     ///
     /// # Errors
-    /// [`FollowError`]: what waiting cannot cure.
-    pub async fn next(&mut self) -> Result<Batch, FollowError> {
+    /// [`ReadError`]: what waiting cannot cure.
+    pub async fn next(&mut self) -> Result<Step, ReadError> {
         loop {
             match self.step().await {
-                Ok(Some(batch)) => {
+                Ok(Some(step)) => {
                     self.up();
-                    return Ok(batch);
+                    return Ok(step);
                 }
                 Ok(None) => {
                     self.up();
                     sleep(self.options.poll).await;
                 }
-                Err(StepError::Replaced(cursor)) => return Err(FollowError::Replaced { cursor }),
-                Err(StepError::Read(error)) if error.is_retryable() => {
+                Err(error) if error.is_retryable() => {
                     self.down(&error);
                     sleep(self.pause()).await;
                 }
-                Err(StepError::Read(error)) => return Err(FollowError::Chain(error)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -159,40 +157,58 @@ impl Follower {
     }
 
     /// One round of questions; `None` if there is nothing new.
-    async fn step(&mut self) -> Result<Option<Batch>, StepError> {
-        let Some(head) = self.ledger.head_at(self.options.depth).await? else {
+    async fn step(&mut self) -> Result<Option<Step>, ReadError> {
+        let Some(head) = self.ledger.firm_head().await? else {
             return Ok(None);
         };
         if let Some(cursor) = self.cursor {
             if head == cursor {
                 return Ok(None);
             }
-            if head.number < cursor.number {
-                return if cursor.number - head.number <= LAG { Ok(None) } else { Err(StepError::Replaced(cursor)) };
-            }
-            if self.ledger.block(cursor.number).await? != Some(cursor) {
-                return Err(StepError::Replaced(cursor));
+            match self.ledger.block(cursor.number).await? {
+                Some(now) if now == cursor => {}
+                Some(_) => return self.rewound(cursor).await,
+                // Not replaced: this node has not heard of it yet.
+                None => {
+                    self.lag(cursor, head);
+                    return Ok(None);
+                }
             }
         }
+        self.behind = false;
         let from = self.cursor.map_or(self.options.from, |cursor| cursor.number + 1);
         if from > head.number {
             return Ok(None);
         }
-        let to = head.number.min(from.saturating_add(self.span - 1));
-        self.read(from, to).await
+        self.read(from, head.number.min(self.span.last(from))).await
     }
 
-    async fn read(&mut self, from: u64, to: u64) -> Result<Option<Batch>, StepError> {
+    fn lag(&mut self, cursor: BlockRef, head: BlockRef) {
+        if cursor.number.saturating_sub(head.number) > LAG && !std::mem::replace(&mut self.behind, true) {
+            let (read, newest) = (cursor.number, head.number);
+            warn!(read, newest, "the chain's node is behind what was read already; waiting for it");
+        }
+    }
+
+    /// How far back the chain was replaced nobody can say, so it is a fixed number of blocks, none before the first of interest.
+    async fn rewound(&self, cursor: BlockRef) -> Result<Option<Step>, ReadError> {
+        let first = self.options.from.saturating_sub(1);
+        let back = cursor.number.saturating_sub(self.options.rewind.max(1)).max(first);
+        let Some(to) = self.ledger.block(back.min(cursor.number.saturating_sub(1))).await? else {
+            return Ok(None);
+        };
+        warn!(block = cursor.number, back_to = to.number, "a block that was read was replaced; reading again");
+        Ok(Some(Step::Rewound { to }))
+    }
+
+    async fn read(&mut self, from: u64, to: u64) -> Result<Option<Step>, ReadError> {
         let Some(before) = self.ledger.block(to).await? else {
             return Ok(None);
         };
         let events = match self.ledger.events(from, to).await {
             Ok(events) => events,
-            Err(error @ ReadError::Node { .. }) if to > from => {
-                self.span = (to - from).div_ceil(2);
-                return Err(error.into());
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) if self.span.shrink(to - from + 1, &error) => return Ok(None),
+            Err(error) => return Err(error),
         };
         // If the last block changed meanwhile, the events may be of either version: ask again.
         let torn =
@@ -200,18 +216,7 @@ impl Follower {
         if torn || self.ledger.block(to).await? != Some(before) {
             return Ok(None);
         }
-        self.span = self.span.saturating_mul(2).min(self.options.span.max(1));
-        Ok(Some(Batch { events, upto: before }))
-    }
-}
-
-enum StepError {
-    Replaced(BlockRef),
-    Read(ReadError),
-}
-
-impl From<ReadError> for StepError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
+        self.span.grow();
+        Ok(Some(Step::Batch(Batch { events, upto: before })))
     }
 }

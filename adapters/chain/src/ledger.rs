@@ -19,7 +19,7 @@ use crate::submit::{SubmitError, TxKey};
 pub struct Landed {
     /// Its hash.
     pub tx: B256,
-    /// Its block.
+    /// Its block. A node whose head is older does not know the effects yet: what it says then is out of date.
     pub block: BlockRef,
     /// Gas it used.
     pub gas_used: u64,
@@ -56,19 +56,6 @@ pub struct Rules {
     pub max_workload: u64,
 }
 
-/// How deep a block must lie before its events are handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// At once. For chains whose blocks are never replaced, such as a local one.
-    Latest,
-    /// With this many blocks on top.
-    Confirmations(u64),
-    /// As deep as the chain calls safe.
-    Safe,
-    /// As deep as the chain calls final.
-    Finalized,
-}
-
 /// Everything the network's roles ask of the chain. Money is in token units, time is the chain's.
 #[async_trait]
 pub trait Ledger: Send + Sync + std::fmt::Debug {
@@ -83,8 +70,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// The newest block and its time.
     async fn head(&self) -> Result<Head, ReadError>;
-    /// The newest block at least this deep; `None` while the chain has none.
-    async fn head_at(&self, depth: Depth) -> Result<Option<BlockRef>, ReadError>;
+    /// The newest block that lies as deep as this network wants before it acts; `None` while there is none.
+    async fn firm_head(&self) -> Result<Option<BlockRef>, ReadError>;
     /// The block with this number; `None` above the head.
     async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError>;
     /// Events of the blocks `from` to `to`, both included, in order.

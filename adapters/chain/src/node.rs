@@ -10,11 +10,14 @@ use alloy::providers::{Provider, ProviderBuilder, RootProvider};
 use alloy::rpc::json_rpc::{ErrorPayload, RpcError};
 use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolCall;
-use alloy::transports::TransportError;
+use alloy::transports::{TransportError, TransportErrorKind};
 use sublet_base::{Address, B256, U256, UnixTime};
+use sublet_daemon::Backoff;
 use thiserror::Error;
 
+use crate::depth::Depth;
 use crate::refusal::Refusal;
+use crate::span::Span;
 
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
@@ -68,10 +71,10 @@ pub enum ReadError {
         chain_id: u64,
     },
     /// Text that is no http address.
-    #[error("`{url}` is not an http address of a chain node")]
+    #[error("`{place}` is not an http address of a chain node")]
     BadUrl {
-        /// The text.
-        url: String,
+        /// The text, without what may be a key.
+        place: String,
     },
     /// The http client cannot be set up.
     #[error("cannot set up the http client")]
@@ -83,6 +86,23 @@ impl ReadError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Node { .. } | Self::Nonsense { .. })
+    }
+
+    /// True if the node may answer a smaller question. Nodes have no common words for it, but do for being asked too often.
+    pub(crate) fn is_too_much(&self) -> bool {
+        const TOO_OFTEN: [&str; 8] = [
+            "too many requests",
+            "rate limit",
+            "rate-limit",
+            "ratelimit",
+            "request rate",
+            "requests per",
+            "request count",
+            "compute units",
+        ];
+        let Self::Node { code, message, .. } = self else { return false };
+        let message = message.to_lowercase();
+        *code != 429 && !TOO_OFTEN.iter().any(|words| message.contains(words))
     }
 }
 
@@ -136,7 +156,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn connect(url: &str) -> Result<Self, ReadError> {
-        let bad = || ReadError::BadUrl { url: url.chars().take(200).collect() };
+        let bad = || ReadError::BadUrl { place: place(url) };
         let parsed: reqwest::Url = url.parse().map_err(|_| bad())?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(bad());
@@ -177,6 +197,20 @@ impl Node {
 
     pub(crate) async fn head(&self) -> Result<Head, ReadError> {
         self.block(BlockNumberOrTag::Latest).await?.ok_or_else(|| nonsense("read the newest block", "there is none"))
+    }
+
+    /// The newest block at least this deep; `None` while the chain has none.
+    pub(crate) async fn deep(&self, depth: Depth) -> Result<Option<BlockRef>, ReadError> {
+        let tag = match depth {
+            Depth::Newest => BlockNumberOrTag::Latest,
+            Depth::Safe => BlockNumberOrTag::Safe,
+            Depth::Finalized => BlockNumberOrTag::Finalized,
+            Depth::Confirmations(deep) => match self.head().await?.block.number.checked_sub(deep) {
+                Some(number) => BlockNumberOrTag::Number(number),
+                None => return Ok(None),
+            },
+        };
+        Ok(self.block(tag).await?.map(|head| head.block))
     }
 
     pub(crate) async fn has_code(&self, address: Address) -> Result<bool, ReadError> {
@@ -271,17 +305,16 @@ impl Node {
     /// are asked for less at a time.
     pub(crate) async fn newest_log(&self, filter: Filter) -> Result<Option<Log>, ReadError> {
         let mut to = self.head().await?.block.number;
-        let mut span = to.saturating_add(1);
+        let mut scan = Scan::new(to.saturating_add(1));
         loop {
-            let from = to.saturating_sub(span - 1);
-            match self.filtered(filter.clone(), from, to).await {
-                Ok(logs) => match (logs.into_iter().next_back(), from.checked_sub(1)) {
-                    (Some(log), _) => return Ok(Some(log)),
-                    (None, None) => return Ok(None),
-                    (None, Some(below)) => to = below,
-                },
-                Err(ReadError::Node { .. }) if span > 1 => span = span.div_ceil(2),
-                Err(error) => return Err(error),
+            let from = scan.span.first(to);
+            let Some(logs) = scan.hear(self.filtered(filter.clone(), from, to).await, to - from + 1).await? else {
+                continue;
+            };
+            match (logs.into_iter().next_back(), from.checked_sub(1)) {
+                (Some(log), _) => return Ok(Some(log)),
+                (None, None) => return Ok(None),
+                (None, Some(below)) => to = below,
             }
         }
     }
@@ -289,16 +322,13 @@ impl Node {
     /// Every event that `filter` lets through in the blocks `from` to `to`, in order, asked for in pieces where a node
     /// limits how much it searches.
     pub(crate) async fn all_logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
-        let (mut next, mut span, mut found) = (from, to.saturating_sub(from).saturating_add(1), Vec::new());
+        let (mut next, mut found) = (from, Vec::new());
+        let mut scan = Scan::new(to.saturating_sub(from).saturating_add(1));
         while next <= to {
-            let last = to.min(next.saturating_add(span - 1));
-            match self.filtered(filter.clone(), next, last).await {
-                Ok(logs) => {
-                    found.extend(logs);
-                    next = last.saturating_add(1);
-                }
-                Err(ReadError::Node { .. }) if span > 1 => span = span.div_ceil(2),
-                Err(error) => return Err(error),
+            let last = to.min(scan.span.last(next));
+            if let Some(logs) = scan.hear(self.filtered(filter.clone(), next, last).await, last - next + 1).await? {
+                found.extend(logs);
+                next = last.saturating_add(1);
             }
         }
         Ok(found)
@@ -306,6 +336,39 @@ impl Node {
 
     async fn filtered(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ReadError> {
         self.provider.get_logs(&filter.from_block(from).to_block(to)).await.map_err(sort("read events"))
+    }
+}
+
+/// Times in a row that one piece of a scan is asked for again before the scan is given up.
+const SCAN_AGAIN: u32 = 5;
+
+/// A search through many blocks in pieces.
+struct Scan {
+    span: Span,
+    failed: u32,
+}
+
+impl Scan {
+    fn new(blocks: u64) -> Self {
+        Self { span: Span::new(blocks), failed: 0 }
+    }
+
+    /// What a piece of `asked` blocks has; `None`: ask again, perhaps for less. What was searched already stays searched.
+    async fn hear(&mut self, answer: Result<Vec<Log>, ReadError>, asked: u64) -> Result<Option<Vec<Log>>, ReadError> {
+        match answer {
+            Ok(logs) => {
+                self.failed = 0;
+                self.span.grow();
+                Ok(Some(logs))
+            }
+            Err(error) if self.span.shrink(asked, &error) => Ok(None),
+            Err(error) if error.is_retryable() && self.failed < SCAN_AGAIN => {
+                self.failed += 1;
+                tokio::time::sleep(Backoff::default().delay(self.failed)).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -342,6 +405,30 @@ fn sort(doing: &'static str) -> impl Fn(TransportError) -> ReadError {
             None => node_error(doing, &payload),
         },
         RpcError::DeserError { err, .. } => nonsense(doing, &err.to_string()),
+        RpcError::Transport(TransportErrorKind::Custom(source)) => {
+            ReadError::Unreachable { doing, source: without_url(source) }
+        }
         source => ReadError::Unreachable { doing, source },
+    }
+}
+
+/// What a connection said, without the node's address: it may hold a key, and the http client prints it.
+fn without_url(source: Box<dyn std::error::Error + Send + Sync>) -> TransportError {
+    match source.downcast::<reqwest::Error>() {
+        Ok(error) => TransportErrorKind::custom(error.without_url()),
+        Err(other) => RpcError::Transport(TransportErrorKind::Custom(other)),
+    }
+}
+
+/// Scheme, host and port of an address; of other text, what stands before anything that may be a key.
+pub(crate) fn place(url: &str) -> String {
+    match url.parse::<reqwest::Url>() {
+        Ok(url) if url.has_host() => {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://{host}{port}", url.scheme())
+        }
+        Ok(_) | Err(_) if url.contains('@') => "an address with a password".to_owned(),
+        Ok(_) | Err(_) => shorten(url.split(['/', '?']).next().unwrap_or_default()),
     }
 }

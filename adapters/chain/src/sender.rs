@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Duration, Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::depth::Depth;
 use crate::node::{Estimate, Handed, Node, ReadError};
 use crate::submit::{SenderOptions, SubmitError, TxKey};
 use crate::tx_journal::{Attempt, Outcome, TxId, TxJournal, TxJournalError, TxRecord};
@@ -298,21 +299,18 @@ impl Sender {
                 return self.deep_enough(receipt).await;
             }
         }
-        let at = match self.options.confirmations {
-            0 => BlockNumberOrTag::Latest,
-            deep => BlockNumberOrTag::Number(self.node.head().await?.block.number.saturating_sub(deep)),
-        };
-        let mined = self.node.nonce(record.id.account, at).await?;
+        let Some(firm) = self.node.deep(self.options.depth).await? else { return Ok(Seen::Waiting) };
+        let mined = self.node.nonce(record.id.account, BlockNumberOrTag::Number(firm.number)).await?;
         Ok(if mined > record.nonce { Seen::NumberUsed } else { Seen::Waiting })
     }
 
-    /// A receipt counts once enough blocks are on top of it and its block is still the chain's.
+    /// A receipt counts once its block lies deep enough and is still the chain's.
     async fn deep_enough(&self, receipt: TransactionReceipt) -> Result<Seen, ReadError> {
         let (Some(number), Some(hash)) = (receipt.block_number, receipt.block_hash) else {
             return Ok(Seen::Waiting);
         };
-        if self.options.confirmations > 0 {
-            if self.node.head().await?.block.number < number.saturating_add(self.options.confirmations) {
+        if self.options.depth != Depth::Newest {
+            if self.node.deep(self.options.depth).await?.is_none_or(|firm| firm.number < number) {
                 return Ok(Seen::Waiting);
             }
             let now = self.node.block(BlockNumberOrTag::Number(number)).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sublet_base::{Address, B256, U256};
 use thiserror::Error;
 
+use crate::depth::Depth;
 use crate::node::ReadError;
 use crate::refusal::Refusal;
 use crate::tx_journal::TxJournalError;
@@ -13,8 +14,8 @@ use crate::wallet::SignError;
 /// How patient and how generous a sender is.
 #[derive(Clone, Debug)]
 pub struct SenderOptions {
-    /// Blocks on top of a transaction's before it counts as mined. 0 where blocks are never replaced.
-    pub confirmations: u64,
+    /// How deep a transaction's block must lie before the answer is given.
+    pub depth: Depth,
     /// Pause between looks for a receipt, at first; grows to eight times this.
     pub poll: Duration,
     /// Silence after which a transaction is sent again, with a better fee if the market asks for one.
@@ -28,12 +29,25 @@ pub struct SenderOptions {
 impl Default for SenderOptions {
     fn default() -> Self {
         Self {
-            confirmations: 0,
+            depth: Depth::Newest,
             poll: Duration::from_millis(50),
             resend_after: Duration::from_secs(15),
             patience: Duration::from_secs(120),
             max_fee: 1_000_000_000_000,
         }
+    }
+}
+
+impl SenderOptions {
+    /// Answers once a transaction lies this deep, and is patient enough for that.
+    #[must_use]
+    pub fn until(depth: Depth) -> Self {
+        let patience = match depth {
+            Depth::Newest => 120,
+            Depth::Confirmations(deep) => deep.min(200).saturating_mul(15).saturating_add(120),
+            Depth::Safe | Depth::Finalized => 30 * 60,
+        };
+        Self { depth, patience: Duration::from_secs(patience), ..Self::default() }
     }
 }
 

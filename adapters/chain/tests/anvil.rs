@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sublet_base::Amount;
 use sublet_chain::{
-    AnvilError, AnvilOptions, AnvilStatus, DeployOptions, Deployment, DirTxJournal, EvmLedger, EvmOptions, Faucet,
-    Ledger, LocalAnvil, ReadError, SendAs, ensure_deployed,
+    AnvilError, AnvilOptions, AnvilStatus, DeployOptions, Deployment, Depth, DirTxJournal, EvmLedger, EvmOptions,
+    Faucet, Ledger, LocalAnvil, ReadError, SendAs, ensure_deployed,
 };
 use tempfile::TempDir;
 
@@ -120,7 +120,11 @@ async fn contracts_are_deployed_once_for_each_chain() -> Outcome {
     let first = ensure_deployed(chain.url(), account("tx")?, &options, &record).await?;
     assert_eq!(ensure_deployed(chain.url(), account("tx")?, &options, &record).await?, first);
     assert_eq!(Deployment::load(&record)?, Some(first.clone()));
-    let nowhere = EvmOptions { url: chain.url().to_owned(), contract: sublet_base::Address::repeat_byte(9) };
+    let nowhere = EvmOptions {
+        url: chain.url().to_owned(),
+        contract: sublet_base::Address::repeat_byte(9),
+        depth: Depth::Newest,
+    };
     assert!(matches!(EvmLedger::connect(&nowhere, None).await, Err(ReadError::NoContract { .. })));
     chain.stop().await;
 
@@ -131,7 +135,8 @@ async fn contracts_are_deployed_once_for_each_chain() -> Outcome {
     let chain = LocalAnvil::start(&anvil(&other)).await?;
     let second = ensure_deployed(chain.url(), account("tx")?, &options, &record).await?;
     assert_ne!(second.genesis, first.genesis, "a chain that started over is another chain");
-    let (options, port) = (EvmOptions { url: chain.url().to_owned(), contract: second.contract }, chain.port());
+    let (options, port) =
+        (EvmOptions { url: chain.url().to_owned(), contract: second.contract, depth: Depth::Newest }, chain.port());
     chain.stop().await;
     let (heard, mut failures) = tokio::sync::mpsc::unbounded_channel();
     let waiting = async move { EvmLedger::connect_when_up(&options, None, |e| drop(heard.send(e.to_string()))).await };

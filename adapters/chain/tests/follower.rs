@@ -2,16 +2,18 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use common::{Net, Outcome, anvil, eventually};
 use serde_json::json;
-use sublet_base::{Address, Amount};
+use sublet_base::{Address, Amount, B256};
 use sublet_chain::{
-    AnvilOptions, Batch, BlockRef, Call, Depth, Event, EvmLedger, FollowError, FollowOptions, Follower, Ledger,
-    LocalAnvil, Located, Reach, TxKey, Wallet, deposit,
+    AnvilOptions, Batch, BlockRef, Call, Depth, Event, EvmLedger, FollowOptions, Follower, Ledger, LocalAnvil, Located,
+    Reach, ReadError, Sink, Step, TxKey, Wallet, deposit, follow,
 };
+use sublet_daemon::CancellationToken;
 
 fn options(net: &Net) -> FollowOptions {
     FollowOptions { poll: Duration::from_millis(10), from: net.deployment.block, ..FollowOptions::default() }
@@ -28,9 +30,17 @@ async fn put(ledger: &EvmLedger, tokens: u64) -> Outcome {
     Ok(())
 }
 
-/// The next batch, within 20 seconds.
-async fn next(follower: &mut Follower) -> Result<Batch, FollowError> {
-    tokio::time::timeout(Duration::from_secs(20), follower.next()).await.expect("a batch within 20 s")
+/// The next step, within 20 seconds.
+async fn step(follower: &mut Follower) -> Result<Step, ReadError> {
+    tokio::time::timeout(Duration::from_secs(20), follower.next()).await.expect("a step within 20 s")
+}
+
+/// The next batch; nothing was replaced.
+async fn next(follower: &mut Follower) -> Result<Batch, Box<dyn std::error::Error>> {
+    match step(follower).await? {
+        Step::Batch(batch) => Ok(batch),
+        Step::Rewound { to } => Err(format!("rewound to {}", to.number).into()),
+    }
 }
 
 /// Follows until `wanted` deposits were seen, committing as it goes.
@@ -100,30 +110,109 @@ async fn waits_out_an_absent_chain_and_misses_nothing() -> Outcome {
     Ok(())
 }
 
+/// Deposits taken in, and the cursor stored with them; the disk is full as often as `full` says.
+#[derive(Debug, Default)]
+struct Book {
+    deposits: Vec<Amount>,
+    cursor: Option<BlockRef>,
+    rewound: Vec<BlockRef>,
+    full: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk is full")]
+struct Full;
+
+#[derive(Debug, Clone, Default)]
+struct Shelf(Arc<Mutex<Book>>);
+
+#[async_trait]
+impl Sink for Shelf {
+    type Error = Full;
+
+    async fn take_in(&mut self, batch: &Batch) -> Result<(), Full> {
+        let mut book = self.0.lock().expect("a book");
+        if let Some(less) = book.full.checked_sub(1) {
+            book.full = less;
+            return Err(Full);
+        }
+        book.deposits.extend(deposits(batch));
+        book.cursor = Some(batch.upto);
+        Ok(())
+    }
+
+    async fn rewind(&mut self, to: BlockRef) -> Result<(), Full> {
+        let mut book = self.0.lock().expect("a book");
+        book.rewound.push(to);
+        book.cursor = Some(to);
+        Ok(())
+    }
+
+    fn passes(&self, Full: &Full) -> bool {
+        true
+    }
+}
+
+impl Shelf {
+    async fn has(&self, wanted: &[Amount]) {
+        eventually("deposits", || async { self.0.lock().expect("a book").deposits == wanted }).await;
+    }
+}
+
 #[tokio::test]
-async fn a_replaced_chain_is_noticed_and_depth_avoids_it() -> Outcome {
+async fn replaced_blocks_are_read_again_and_depth_avoids_that() -> Outcome {
     let net = Net::start().await?;
     let ledger = Arc::new(depositor(&net).await?);
-    let snapshot = net.rpc("evm_snapshot", json!([])).await?;
     put(&ledger, 1).await?;
-    let mut hasty = Follower::new(ledger.clone(), None, options(&net));
-    let mut calm =
-        Follower::new(ledger.clone(), None, FollowOptions { depth: Depth::Confirmations(3), ..options(&net) });
-    assert_eq!(collect(&mut hasty, 1).await?, [Amount::tokens(1)]);
+    let snapshot = net.rpc("evm_snapshot", json!([])).await?;
+    put(&ledger, 2).await?;
+    let hasty = Shelf::default();
+    hasty.0.lock().expect("a book").full = 1;
+    let stop = CancellationToken::new();
+    let mut calm = Follower::new(net.reader(Depth::Confirmations(3)).await?, None, options(&net));
+    let (mut sink, token, chain) = (hasty.clone(), stop.clone(), ledger.clone());
+    let from = FollowOptions { rewind: 2, ..options(&net) };
+    let task = tokio::spawn(async move { follow(chain, None, from, &mut sink, &token).await });
+    hasty.has(&[Amount::tokens(1), Amount::tokens(2)]).await;
+    let cursor = hasty.0.lock().expect("a book").cursor.ok_or("no cursor")?;
     let batch = next(&mut calm).await?;
-    assert!(deposits(&batch).is_empty(), "too shallow to be handed out");
+    assert!(!deposits(&batch).contains(&Amount::tokens(2)), "too shallow to be handed out");
     calm.commit(batch.upto);
 
     net.rpc("evm_revert", json!([snapshot])).await?;
+    // Lower than the cursor is a node that lags, and nothing to act on.
+    assert!(ledger.block(cursor.number).await?.is_none());
+    assert_eq!(hasty.0.lock().expect("a book").rewound, []);
     let other = net.person("other", 7).await?.0;
     net.pass(1).await?;
-    let error = next(&mut hasty).await.err();
-    assert!(matches!(error, Some(FollowError::Replaced { .. })), "{error:?}");
+    hasty.has(&[Amount::tokens(1), Amount::tokens(2), Amount::tokens(7)]).await;
+    let rewound = hasty.0.lock().expect("a book").rewound.clone();
+    assert_eq!(rewound.iter().map(|to| to.number).collect::<Vec<_>>(), [cursor.number - 2]);
+    stop.cancel();
+    task.await??;
     for _ in 0..8 {
         net.rpc("evm_mine", json!([])).await?;
     }
-    assert_eq!(collect(&mut calm, 1).await?, [Amount::tokens(7)], "only what stayed");
+    let seen = deposits(&batch).len();
+    assert_eq!(collect(&mut calm, 2 - seen).await?.last(), Some(&Amount::tokens(7)), "only what stayed");
     assert_eq!(other.agreement_count().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rewound_cursor_is_handed_out_until_it_is_stored() -> Outcome {
+    let net = Net::start().await?;
+    let ledger = Arc::new(depositor(&net).await?);
+    put(&ledger, 1).await?;
+    let head = ledger.head().await?.block;
+    let lost = BlockRef { hash: B256::repeat_byte(7), ..head };
+    let mut follower = Follower::new(ledger.clone(), Some(lost), options(&net));
+    let Step::Rewound { to } = step(&mut follower).await? else { return Err("not rewound".into()) };
+    assert_eq!(step(&mut follower).await?, Step::Rewound { to });
+    // Fewer blocks than the follower would go back: no further than the first of interest.
+    assert_eq!(Some(to), ledger.block(net.deployment.block - 1).await?);
+    follower.commit(to);
+    assert_eq!(collect(&mut follower, 1).await?, [Amount::tokens(1)]);
     Ok(())
 }
 
@@ -133,9 +222,10 @@ async fn safe_follows_behind_the_head() -> Outcome {
     let ledger = Arc::new(depositor(&net).await?);
     put(&ledger, 1).await?;
     let head = ledger.head().await?.block;
-    let safe = ledger.head_at(Depth::Safe).await?.ok_or("no safe block")?;
+    let careful = net.reader(Depth::Safe).await?;
+    let safe = careful.firm_head().await?.ok_or("no safe block")?;
     assert_eq!(safe.number + 1, head.number);
-    let mut follower = Follower::new(ledger.clone(), None, FollowOptions { depth: Depth::Safe, ..options(&net) });
+    let mut follower = Follower::new(careful, None, options(&net));
     let reached: BlockRef = next(&mut follower).await?.upto;
     assert_eq!(reached, safe);
     ledger.submit(&TxKey::passing("more"), &Call::Transfer { to: Address::repeat_byte(1), amount: Amount(1) }).await?;

@@ -48,10 +48,26 @@ impl Cursor {
     /// Moves the position forward.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if it would move backwards, or the database fails.
+    /// [`StoreError::Conflict`] if it would move backwards, which [`Cursor::rewind`] is for, or the database fails.
     pub async fn advance(&self, to: Position) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
         tx.advance_cursor(self.name, to).await?;
+        tx.commit().await
+    }
+
+    /// Moves the position back: the blocks after it were replaced. Events since then come again.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn rewind(&self, to: Position) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        sqlx::query("UPDATE cursor SET block = ?, hash = ? WHERE name = ?")
+            .bind(signed(to.block, "a block number")?)
+            .bind(to.hash.as_slice())
+            .bind(self.name)
+            .execute(&mut *tx.inner)
+            .await
+            .doing("move a cursor back")?;
         tx.commit().await
     }
 

@@ -131,6 +131,10 @@ async fn a_transaction_lands_whole_or_not_at_all() -> Outcome {
     tx.commit().await?;
     assert_eq!(store.cursor("chain").load().await?, Some(at(5)));
     assert!(matches!(store.cursor("chain").advance(at(4)).await, Err(StoreError::Conflict { .. })), "never backwards");
+    let replaced = Position { block: 3, hash: B256::repeat_byte(9) };
+    store.cursor("chain").rewind(replaced).await?;
+    assert_eq!(store.cursor("chain").load().await?, Some(replaced), "but for replaced blocks");
+    store.cursor("chain").advance(at(5)).await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sublet_base::Address;
+use sublet_chain::{Depth, EvmOptions};
 use sublet_daemon::{create_private_dir, write_private};
 
 use crate::output::Advise;
@@ -27,10 +28,20 @@ pub(crate) struct Network {
     pub(crate) contract: Address,
     /// The token it was deployed with.
     pub(crate) token: Address,
+    /// How deep a block must lie before anybody here acts on it: `newest`, `safe`, `finalized`, or a number of confirmations.
+    #[serde(default)]
+    pub(crate) depth: Depth,
     /// The solvers' base URLs, asked in this order.
     pub(crate) solvers: Vec<String>,
     /// The gateways' relay URLs.
     pub(crate) relays: Vec<String>,
+}
+
+impl Network {
+    /// Where the chain is reached, which contract counts there, and when.
+    pub(crate) fn chain(&self) -> EvmOptions {
+        EvmOptions { url: self.rpc.clone(), contract: self.contract, depth: self.depth }
+    }
 }
 
 impl Home {

@@ -105,7 +105,7 @@ mod tests {
 
     use anyhow::Context;
     use sublet_base::Address;
-    use sublet_chain::{EvmLedger, EvmOptions};
+    use sublet_chain::{Depth, EvmLedger, EvmOptions};
 
     use super::*;
     use crate::output::Advise;
@@ -113,7 +113,8 @@ mod tests {
     #[tokio::test]
     async fn only_a_chain_that_cannot_be_reached_is_waited_for() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options = EvmOptions { url: format!("http://127.0.0.1:{port}"), contract: Address::ZERO };
+        let options =
+            EvmOptions { url: format!("http://127.0.0.1:{port}"), contract: Address::ZERO, depth: Depth::Newest };
         let wrapped = EvmLedger::connect(&options, None).await.context("it cannot be used").advise(|| "wait".into());
         assert!(chain_is_away(&wrapped.unwrap_err()));
         let unsent = EvmLedger::connect(&options, None).await.map_err(SubmitError::NotSent).unwrap_err();

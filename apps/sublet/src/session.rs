@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sublet_base::{Address, Amount, PeerKey};
-use sublet_chain::{DirTxJournal, EvmLedger, EvmOptions, Keystore, Ledger, Passphrase, SendAs, Wallet};
+use sublet_chain::{DirTxJournal, EvmLedger, Keystore, Ledger, Passphrase, SendAs, SenderOptions, Wallet};
 use sublet_client::peer::PeerClient;
 use sublet_client::solver::SolverClient;
 use sublet_daemon::{CancellationToken, create_private_dir};
@@ -95,16 +95,16 @@ impl Session {
     pub(crate) async fn sender(home: &Home, output: Output, wallet: Wallet) -> Result<Self> {
         let folder = home.transactions(wallet.address());
         let journal = tokio::task::spawn_blocking(move || open_journal(&folder)).await??;
-        let account = SendAs { wallet, journal: Arc::new(journal), options: Default::default() };
+        let options = SenderOptions::until(home.network()?.depth);
+        let account = SendAs { wallet, journal: Arc::new(journal), options };
         Self::connect(home, output, Some(account)).await
     }
 
     async fn connect(home: &Home, output: Output, account: Option<SendAs>) -> Result<Self> {
         let network = home.network()?;
-        let options = EvmOptions { url: network.rpc.clone(), contract: network.contract };
-        let ledger = EvmLedger::connect(&options, account)
+        let ledger = EvmLedger::connect(&network.chain(), account)
             .await
-            .with_context(|| format!("the chain at {} cannot be used", network.rpc))
+            .with_context(|| format!("the chain at {} cannot be used", network.chain().place()))
             .advise(|| "start the local network with `sublet up`, or check the address in network.json".to_owned())?;
         Ok(Self { home: home.clone(), network, output, ledger: Arc::new(ledger), stop: CancellationToken::new() })
     }

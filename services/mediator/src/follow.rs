@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use sublet_base::{Address, B256, JobId};
-use sublet_chain::{Batch, BlockRef, Event, FollowOptions, Follower, JobOpened, ReadError};
-use sublet_daemon::{Backoff, BoxError, CancellationToken};
+use sublet_chain::{Batch, BlockRef, Event, FollowOptions, JobOpened, ReadError, Sink};
+use sublet_daemon::{BoxError, CancellationToken};
 use sublet_market::MediatorSetId;
 use sublet_store::{Position, StoreError};
+use thiserror::Error;
 
 use crate::case::{Case, Raised};
 use crate::state::State;
@@ -24,6 +26,15 @@ struct News {
     submitted: B256,
 }
 
+/// Events that are not cases yet.
+#[derive(Debug, Error)]
+enum FollowError {
+    #[error("the chain did not say what a disputed job is about")]
+    Read(#[from] ReadError),
+    #[error("the journal failed")]
+    Store(#[from] StoreError),
+}
+
 /// Follows until `stop`.
 pub(crate) async fn follow(
     state: Arc<State>,
@@ -33,25 +44,55 @@ pub(crate) async fn follow(
 ) -> Result<(), BoxError> {
     let cursor = state.store.cursor(CURSOR).load().await?.map(|p| BlockRef { number: p.block, hash: p.hash });
     let options = FollowOptions { from, ..FollowOptions::default() };
-    let mut follower = Follower::new(state.ledger.clone(), cursor, options);
     state.heard().followed = cursor.map_or(0, |c| c.number);
-    while let Some(batch) = stop.run_until_cancelled(follower.next()).await {
-        let batch = batch?;
-        let (news, touched) = read(&state, &sets, &batch);
-        let Some(raised) = stop.run_until_cancelled(look_up(&state, news)).await else { break };
-        let new = store(&state, &raised?, &batch).await?;
-        follower.commit(batch.upto);
+    let ledger = state.ledger.clone();
+    Ok(sublet_chain::follow(ledger, cursor, options, &mut Cases { state, sets }, &stop).await?)
+}
+
+/// Opens cases of these sets, and marks those about which something happened.
+struct Cases {
+    state: Arc<State>,
+    sets: Vec<MediatorSetId>,
+}
+
+#[async_trait]
+impl Sink for Cases {
+    type Error = FollowError;
+
+    async fn take_in(&mut self, batch: &Batch) -> Result<(), FollowError> {
+        let (news, touched) = read(&self.state, &self.sets, batch);
+        let raised = look_up(&self.state, news).await?;
+        let new = store(&self.state, &raised, batch).await?;
         let wake = !new.is_empty() || !touched.is_empty();
         for case in new {
             tracing::info!(job = %case.id(), set = case.raised.set.0, renter = %case.raised.renter, "disputed");
-            state.show(case);
+            self.state.show(case);
         }
-        mark(&state, &touched, batch.upto.number);
+        mark(&self.state, &touched, batch.upto.number);
         if wake {
-            state.wake.notify_one();
+            self.state.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn rewind(&mut self, to: BlockRef) -> Result<(), FollowError> {
+        self.state.store.cursor(CURSOR).rewind(position(to)).await?;
+        let all: Vec<_> = self.state.cases().keys().copied().collect();
+        mark(&self.state, &all, to.number);
+        self.state.wake.notify_one();
+        Ok(())
+    }
+
+    fn passes(&self, error: &FollowError) -> bool {
+        match error {
+            FollowError::Read(error) => error.is_retryable(),
+            FollowError::Store(error) => error.is_full(),
         }
     }
-    Ok(())
+}
+
+fn position(at: BlockRef) -> Position {
+    Position { block: at.number, hash: at.hash }
 }
 
 /// Disputes of our sets, and jobs about which something happened.
@@ -81,7 +122,7 @@ fn read(state: &State, sets: &[MediatorSetId], batch: &Batch) -> (Vec<News>, Vec
 async fn look_up(state: &State, news: Vec<News>) -> Result<Vec<Raised>, ReadError> {
     let mut raised = Vec::new();
     for News { job, set, renter, provider, submitted } in news {
-        match opening(state, job).await? {
+        match state.ledger.job_opened(job).await? {
             Some(JobOpened { workload, peer_key, .. }) => {
                 raised.push(Raised { job, set, renter, provider, submitted, workload, peer_key });
             }
@@ -94,28 +135,13 @@ async fn look_up(state: &State, news: Vec<News>) -> Result<Vec<Raised>, ReadErro
     Ok(raised)
 }
 
-/// Waits while the chain does not answer.
-async fn opening(state: &State, job: JobId) -> Result<Option<JobOpened>, ReadError> {
-    let mut failed = 0;
-    loop {
-        match state.ledger.job_opened(job).await {
-            Err(error) if error.is_retryable() => {
-                failed += 1;
-                tracing::warn!(%job, error = %sublet_daemon::report(&error), "could not read its opening yet");
-                tokio::time::sleep(Backoff::default().delay(failed)).await;
-            }
-            answer => return answer,
-        }
-    }
-}
-
 async fn store(state: &State, raised: &[Raised], batch: &Batch) -> Result<Vec<Case>, StoreError> {
     let mut tx = state.store.begin().await?;
     let mut new = Vec::new();
     for raised in raised {
         new.extend(state.open_case(&mut tx, raised.clone()).await?);
     }
-    tx.advance_cursor(CURSOR, Position { block: batch.upto.number, hash: batch.upto.hash }).await?;
+    tx.advance_cursor(CURSOR, position(batch.upto)).await?;
     tx.commit().await?;
     Ok(new)
 }

@@ -1,9 +1,9 @@
 //! Turns the chain's events into cases. A case and the cursor that passed its event are stored together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use sublet_chain::{Batch, BlockRef, Event, FollowOptions, Follower};
+use async_trait::async_trait;
+use sublet_chain::{Batch, BlockRef, Event, FollowOptions, Sink};
 use sublet_daemon::{BoxError, CancellationToken};
 use sublet_store::{Position, StoreError};
 use sublet_wire::link::Agreement;
@@ -13,34 +13,42 @@ use crate::state::State;
 
 /// Name of the cursor in the store.
 const CURSOR: &str = "provider";
-/// How soon a full disk is tried again.
-const ROOM: Duration = Duration::from_secs(2);
 
 /// Follows until `stop`.
 pub(crate) async fn follow(state: Arc<State>, from: u64, stop: CancellationToken) -> Result<(), BoxError> {
     let cursor = state.store.cursor(CURSOR).load().await?.map(|p| BlockRef { number: p.block, hash: p.hash });
     let options = FollowOptions { from, ..FollowOptions::default() };
-    let mut follower = Follower::new(state.ledger.clone(), cursor, options);
     state.heard().followed = cursor.map_or(0, |c| c.number);
-    let mut full = false;
-    while let Some(batch) = stop.run_until_cancelled(follower.next()).await {
-        let batch = batch?;
-        match take_in(&state, &batch).await {
-            Ok(()) => {
-                follower.commit(batch.upto);
-                full = false;
-            }
-            // The same blocks are handed out again until they are stored.
-            Err(error) if error.is_full() => {
-                if !std::mem::replace(&mut full, true) {
-                    tracing::warn!(error = %sublet_daemon::report(&error), "waiting for room");
-                }
-                stop.run_until_cancelled(tokio::time::sleep(ROOM)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let ledger = state.ledger.clone();
+    Ok(sublet_chain::follow(ledger, cursor, options, &mut Cases(state), &stop).await?)
+}
+
+/// Opens cases, and marks those about which something happened.
+struct Cases(Arc<State>);
+
+#[async_trait]
+impl Sink for Cases {
+    type Error = StoreError;
+
+    async fn take_in(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        take_in(&self.0, batch).await
     }
-    Ok(())
+
+    async fn rewind(&mut self, to: BlockRef) -> Result<(), StoreError> {
+        self.0.store.cursor(CURSOR).rewind(position(to)).await?;
+        let all: Vec<_> = self.0.cases().keys().copied().collect();
+        mark(&self.0, &all, to.number);
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    fn passes(&self, error: &StoreError) -> bool {
+        error.is_full()
+    }
+}
+
+fn position(at: BlockRef) -> Position {
+    Position { block: at.number, hash: at.hash }
 }
 
 async fn take_in(state: &State, batch: &Batch) -> Result<(), StoreError> {
@@ -53,7 +61,7 @@ async fn take_in(state: &State, batch: &Batch) -> Result<(), StoreError> {
             None => touched.extend(about(&located.event)),
         }
     }
-    tx.advance_cursor(CURSOR, Position { block: batch.upto.number, hash: batch.upto.hash }).await?;
+    tx.advance_cursor(CURSOR, position(batch.upto)).await?;
     tx.commit().await?;
     let news = !new.is_empty() || !touched.is_empty();
     for case in new {

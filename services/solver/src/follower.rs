@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use async_trait::async_trait;
 use sublet_base::{Address, B256, U256};
-use sublet_chain::{
-    Batch, BlockRef, Event, FollowError, FollowOptions, Follower as Blocks, Located, PlacedOrder, ReadError,
-};
+use sublet_chain::{Batch, BlockRef, Event, FollowError, FollowOptions, Located, PlacedOrder, ReadError, Sink, follow};
 use sublet_daemon::{Backoff, CancellationToken};
 use sublet_market::Kind;
 use sublet_store::{Cursor, OfferState, OrderState, Position, Store, StoreError};
 use thiserror::Error;
 
 use crate::desk::{Desk, Opened, TakeError};
-use crate::room::until_stored;
 
 /// The name of the follower's cursor in the store.
 const CURSOR: &str = "solver";
@@ -24,17 +21,27 @@ const CURSOR: &str = "solver";
 pub(crate) enum Broken {
     /// The chain.
     #[error("cannot follow the chain")]
-    Chain(#[from] FollowError),
+    Chain(#[from] ReadError),
     /// The store.
     #[error("cannot write the book")]
     Store(#[from] StoreError),
+}
+
+impl From<FollowError<StoreError>> for Broken {
+    fn from(error: FollowError<StoreError>) -> Self {
+        match error {
+            FollowError::Chain(error) => Self::Chain(error),
+            FollowError::Sink(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Reads the chain into the book.
 pub(crate) struct Follower {
     desk: Arc<Desk>,
     cursor: Cursor,
-    blocks: Blocks,
+    start: BlockRef,
+    options: FollowOptions,
 }
 
 impl Follower {
@@ -48,15 +55,14 @@ impl Follower {
         let start = match cursor.load().await? {
             Some(at) => BlockRef { number: at.block, hash: at.hash },
             None => {
-                let head = desk.ledger.head().await.map_err(FollowError::Chain)?.block;
+                let head = desk.ledger.head().await?.block;
                 take_all_placed(&desk, options.from, head.number).await?;
-                cursor.advance(Position { block: head.number, hash: head.hash }).await?;
+                cursor.advance(position(head)).await?;
                 head
             }
         };
         desk.set_seen(start.number);
-        let blocks = Blocks::new(Arc::clone(&desk.ledger), Some(start), options);
-        Ok(Self { desk, cursor, blocks })
+        Ok(Self { desk, cursor, start, options })
     }
 
     /// Follows until told to stop.
@@ -64,19 +70,8 @@ impl Follower {
     /// # Errors
     /// [`Broken`]; a chain that does not answer is waited for.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Broken> {
-        while let Some(batch) = stop.run_until_cancelled(self.blocks.next()).await {
-            let batch = batch?;
-            let stored = until_stored(&stop, || self.take_in(&batch, &stop).boxed()).await?;
-            if stored.is_none() || stop.is_cancelled() {
-                break;
-            }
-            self.blocks.commit(batch.upto);
-            self.desk.set_seen(batch.upto.number);
-            if !batch.events.is_empty() {
-                self.desk.changed.notify_one();
-            }
-        }
-        Ok(())
+        let (ledger, options) = (Arc::clone(&self.desk.ledger), self.options.clone());
+        Ok(follow(ledger, Some(self.start), options, &mut self, &stop).await?)
     }
 
     /// What is past its validity by the newest block's clock leaves the book.
@@ -90,23 +85,12 @@ impl Follower {
         }
     }
 
-    /// Writes down what the blocks say, and that they were read.
-    async fn take_in(&self, batch: &Batch, stop: &CancellationToken) -> Result<(), StoreError> {
-        self.apply(&batch.events, stop).await?;
-        if stop.is_cancelled() {
-            // Perhaps not all of it was taken in; reading it again is harmless.
-            return Ok(());
-        }
-        self.pass_time().await?;
-        self.cursor.advance(Position { block: batch.upto.number, hash: batch.upto.hash }).await
-    }
-
-    async fn apply(&self, events: &[Located], stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn apply(&self, events: &[Located]) -> Result<(), StoreError> {
         let mut room = false;
         for located in events {
             room |= matches!(located.event, Event::LeaseEnded { .. } | Event::JobEnded { .. });
             if let Event::OrderPlaced(placed) = &located.event {
-                self.take_placed(placed, stop).await?;
+                self.take_placed(placed).await?;
             }
             self.apply_one(located).await?;
         }
@@ -120,7 +104,7 @@ impl Follower {
     }
 
     /// Waits out a chain that does not answer: nobody posts this order again.
-    async fn take_placed(&self, placed: &PlacedOrder, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn take_placed(&self, placed: &PlacedOrder) -> Result<(), StoreError> {
         let backoff = Backoff { first: Duration::from_millis(500), ..Backoff::default() };
         for failed in 1.. {
             match self.desk.take_placed(placed).await {
@@ -131,9 +115,7 @@ impl Follower {
                     tracing::warn!(order = %placed.hash, problem, "cannot take a placed order yet");
                 }
             }
-            if stop.run_until_cancelled(tokio::time::sleep(backoff.delay(failed))).await.is_none() {
-                break;
-            }
+            tokio::time::sleep(backoff.delay(failed)).await;
         }
         Ok(())
     }
@@ -190,14 +172,45 @@ impl Follower {
     }
 }
 
+#[async_trait]
+impl Sink for Follower {
+    type Error = StoreError;
+
+    /// Writes down what the blocks say, and that they were read.
+    async fn take_in(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.apply(&batch.events).await?;
+        self.pass_time().await?;
+        self.cursor.advance(position(batch.upto)).await?;
+        self.desk.set_seen(batch.upto.number);
+        if !batch.events.is_empty() {
+            self.desk.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn rewind(&mut self, to: BlockRef) -> Result<(), StoreError> {
+        self.cursor.rewind(position(to)).await?;
+        self.desk.set_seen(to.number);
+        Ok(())
+    }
+
+    fn passes(&self, error: &StoreError) -> bool {
+        error.is_full()
+    }
+}
+
+fn position(at: BlockRef) -> Position {
+    Position { block: at.number, hash: at.hash }
+}
+
 /// Takes orders that were placed before this book began and still wait.
 async fn take_all_placed(desk: &Desk, from: u64, to: u64) -> Result<(), Broken> {
-    let placed = desk.ledger.placed_orders(from, to).await.map_err(FollowError::Chain)?;
+    let placed = desk.ledger.placed_orders(from, to).await?;
     for order in placed {
         match desk.take_placed(&order).await {
             Ok(()) => {}
             Err(TakeError::Store(error)) => return Err(error.into()),
-            Err(TakeError::Chain(error)) => return Err(FollowError::Chain(error).into()),
+            Err(TakeError::Chain(error)) => return Err(error.into()),
         }
     }
     Ok(())

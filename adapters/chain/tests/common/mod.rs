@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sublet_base::{Amount, B256, Bps, GiB, MiB, PeerKey, Price, Seconds, U256, UnixTime, Vcpus};
 use sublet_chain::{
-    AnvilOptions, Call, DeployOptions, Deployment, DirTxJournal, EvmLedger, EvmOptions, Faucet, Ledger, LocalAnvil,
-    SendAs, SenderOptions, TxJournal, TxKey, Wallet, deploy, deposit,
+    AnvilOptions, Call, DeployOptions, Deployment, Depth, DirTxJournal, EvmLedger, EvmOptions, Faucet, Ledger,
+    LocalAnvil, SendAs, SenderOptions, TxJournal, TxKey, Wallet, deploy, deposit,
 };
 use sublet_market::{Class, Kind, MediatorSetId, Offer, Order, Resources, SignedOffer, SignedOrder};
 use tempfile::TempDir;
@@ -43,13 +43,18 @@ impl Net {
         };
         let options = DeployOptions { token: None, guardian: dev.address() };
         let deployment = deploy(chain.url(), account()?, &options).await?;
-        let to = EvmOptions { url: chain.url().to_owned(), contract: deployment.contract };
+        let to = EvmOptions { url: chain.url().to_owned(), contract: deployment.contract, depth: Depth::Newest };
         let faucet = Faucet::connect(&to, account()?).await?;
         Ok(Self { chain, deployment, faucet, folder })
     }
 
     pub fn options(&self) -> EvmOptions {
-        EvmOptions { url: self.chain.url().to_owned(), contract: self.deployment.contract }
+        EvmOptions { url: self.chain.url().to_owned(), contract: self.deployment.contract, depth: Depth::Newest }
+    }
+
+    /// A ledger that reads only, and wants blocks this deep.
+    pub async fn reader(&self, depth: Depth) -> Result<Arc<EvmLedger>, Box<dyn std::error::Error>> {
+        Ok(Arc::new(EvmLedger::connect(&EvmOptions { depth, ..self.options() }, None).await?))
     }
 
     pub fn journal(&self, name: &str) -> PathBuf {

@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256};
-use sublet_chain::{
-    Call, Cost, DirTxJournal, EvmOptions, Faucet, Keystore, Ledger, Passphrase, SendAs, TxKey, Wallet, deposit,
-};
+use sublet_chain::{Call, Cost, DirTxJournal, Faucet, Keystore, Ledger, Passphrase, SendAs, TxKey, Wallet, deposit};
 use sublet_daemon::read_secret;
 
 use crate::home::Home;
@@ -152,12 +150,11 @@ pub(crate) async fn take_out(ledger: &dyn Ledger, output: Output, account: Addre
 
 async fn faucet(home: &Home, output: Output, to: Address, amount: Amount) -> Result<()> {
     let network = home.network()?;
-    let options = EvmOptions { url: network.rpc, contract: network.contract };
     let wallet = Faucet::dev_wallet()?;
     let journal = DirTxJournal::open(&home.transactions(wallet.address()))?;
     let account = SendAs { wallet, journal: std::sync::Arc::new(journal), options: Default::default() };
     let progress = output.progress("asking the faucet");
-    Faucet::connect(&options, account)
+    Faucet::connect(&network.chain(), account)
         .await?
         .give(to, amount)
         .await

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use sublet_base::Address;
 use sublet_chain::{DirTxJournal, EvmLedger, EvmOptions, SendAs, Wallet};
 
 use crate::home::{Home, Network};
@@ -20,19 +19,18 @@ pub(crate) fn account(home: &Home, wallet: Wallet) -> Result<SendAs> {
 
 /// Connects; waits while the chain is down and says so once.
 pub(crate) async fn open(home: &Home, network: &Network, wallet: Wallet) -> Result<Arc<EvmLedger>> {
-    connect(&network.rpc, network.contract, account(home, wallet)?).await
+    connect(&network.chain(), account(home, wallet)?).await
 }
 
-pub(crate) async fn connect(rpc: &str, contract: Address, account: SendAs) -> Result<Arc<EvmLedger>> {
-    let options = EvmOptions { url: rpc.to_owned(), contract };
+async fn connect(chain: &EvmOptions, account: SendAs) -> Result<Arc<EvmLedger>> {
     let mut said = false;
     let waiting = |error: &sublet_chain::ReadError| {
         if !std::mem::replace(&mut said, true) {
             tracing::warn!(error = %sublet_daemon::report(error), "waiting for the chain");
         }
     };
-    let ledger = EvmLedger::connect_when_up(&options, Some(account), waiting)
+    let ledger = EvmLedger::connect_when_up(chain, Some(account), waiting)
         .await
-        .with_context(|| format!("the chain at {rpc} cannot be used"))?;
+        .with_context(|| format!("the chain at {} cannot be used", chain.place()))?;
     Ok(Arc::new(ledger))
 }

@@ -3,9 +3,7 @@
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use sublet_base::Amount;
-use sublet_chain::{
-    Cost, EvmOptions, Faucet, Keystore, KeystoreError, Ledger, Passphrase, SendAs, TxKey, Wallet, deposit,
-};
+use sublet_chain::{Cost, Faucet, Keystore, KeystoreError, Ledger, Passphrase, SendAs, TxKey, Wallet, deposit};
 use sublet_daemon::{read_secret, write_private};
 
 use super::ledger;
@@ -38,8 +36,7 @@ pub(crate) fn dev_account(home: &Home) -> Result<SendAs> {
 
 /// Sees to it that each of the accounts has gas, tokens, and a free balance.
 pub(crate) async fn fund(home: &Home, network: &Network, wallets: impl Iterator<Item = &Wallet>) -> Result<()> {
-    let options = EvmOptions { url: network.rpc.clone(), contract: network.contract };
-    let faucet = &Faucet::connect(&options, dev_account(home)?).await?;
+    let faucet = &Faucet::connect(&network.chain(), dev_account(home)?).await?;
     // All at once: each step waits for a block.
     let fundings = wallets.map(|wallet| async move {
         fund_one(home, network, faucet, wallet).await.with_context(|| format!("cannot fund {}", wallet.address()))

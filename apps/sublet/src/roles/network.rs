@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sublet_base::{Address, Price};
+use sublet_chain::Depth;
 use sublet_client::{HostClient, SolverClient};
 use sublet_daemon::{BoxError, Supervisor};
 use sublet_provider::{OfferConfig, ProviderConfig};
@@ -123,7 +124,7 @@ pub(crate) async fn start(
     };
 
     let (chain_id, contract, token) = (deployed.chain_id, deployed.contract, deployed.token);
-    let mut network = Network { rpc, chain_id, contract, token, solvers: Vec::new(), relays };
+    let mut network = Network { rpc, chain_id, contract, token, depth: Depth::Newest, solvers: Vec::new(), relays };
     progress.step("giving the local accounts gas and tokens");
     let renter = local::account(home, "default")?;
     let solver = local::account(home, "solver")?;

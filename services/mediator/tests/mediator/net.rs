@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sublet_base::{Address, Amount, B256, Bps, JobId, PeerKey, Price, Seconds, U256};
 use sublet_chain::{
-    AnvilOptions, Call, DeployOptions, DirTxJournal, EvmLedger, EvmOptions, Faucet, Ledger, LocalAnvil, SendAs,
+    AnvilOptions, Call, DeployOptions, Depth, DirTxJournal, EvmLedger, EvmOptions, Faucet, Ledger, LocalAnvil, SendAs,
     SenderOptions, TxKey, Wallet, deploy, deposit,
 };
 use sublet_client::peer::PeerError;
@@ -124,7 +124,7 @@ impl Net {
         let dev = Faucet::dev_wallet()?;
         let deploying = DeployOptions { token: None, guardian: dev.address() };
         let deployment = deploy(chain.url(), send_as(&at("tx-dev"), &dev)?, &deploying).await?;
-        let options = EvmOptions { url: chain.url().to_owned(), contract: deployment.contract };
+        let options = EvmOptions { url: chain.url().to_owned(), contract: deployment.contract, depth: Depth::Newest };
         let faucet = Faucet::connect(&options, send_as(&at("tx-dev"), &dev)?).await?;
         let mut wallets: Vec<Wallet> = (0..3).map(|_| Wallet::random()).collect();
         wallets.sort_by_key(Wallet::address);

@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use sublet_base::{Address, Amount, B256, JobId, LeaseId, PeerKey, Seconds, U256, UnixTime};
 use sublet_chain::{
-    BlockRef, Call, Depth, DisputeRecord, Event, GatewayRecord, Head, JobOpened, JobRecord, Landed, LeaseEnd,
-    LeaseOpened, LeaseRecord, Ledger, Located, MediatorRecord, MediatorSetRecord, PlacedOrder, ProviderRecord,
-    ReadError, Refusal, Rules, Split, SubmitError, TxKey,
+    BlockRef, Call, DisputeRecord, Event, GatewayRecord, Head, JobOpened, JobRecord, Landed, LeaseEnd, LeaseOpened,
+    LeaseRecord, Ledger, Located, MediatorRecord, MediatorSetRecord, PlacedOrder, ProviderRecord, ReadError, Refusal,
+    Rules, Split, SubmitError, TxKey,
 };
 use sublet_market::agreement::CourtRules;
 use sublet_market::{Domain, Kind, MediatorSetId, Signature, SignedOffer, SignedOrder, TypedData};
@@ -294,7 +294,7 @@ impl Ledger for FakeLedger {
         let state = self.up()?;
         Ok(Head { block: block(state.blocks.len() as u64), time: UnixTime(START.0 + state.time) })
     }
-    async fn head_at(&self, _: Depth) -> Result<Option<BlockRef>, ReadError> {
+    async fn firm_head(&self) -> Result<Option<BlockRef>, ReadError> {
         Ok(Some(block(self.up()?.blocks.len() as u64)))
     }
     async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError> {
