@@ -125,6 +125,11 @@ impl Scene {
         format!("job-{id}")
     }
 
+    /// What an account's machines bear in their names.
+    fn mark(account: &str) -> String {
+        account[2..10].to_lowercase()
+    }
+
     fn dispute(&self, id: u64) -> Result<()> {
         let raised = self.sublet.json(&["jobs", "dispute", &Self::name(id)])?;
         ensure!(units(&raised["fees"])? == FEE * PANEL && raised["electorate"] == 3, "{raised}");
@@ -160,7 +165,7 @@ impl Scene {
 
     /// Each mediator has a machine of its own, which is seen running.
     fn until_run_again(&mut self, id: u64) -> Result<()> {
-        let machine = |mediator: &Mediator| format!("mediation-{id}-{}", mediator.account[2..10].to_lowercase());
+        let machine = |mediator: &Mediator| format!("mediation-{id}-{}", Self::mark(&mediator.account));
         let mut missing: Vec<_> = self.mediators.iter().map(machine).collect();
         let seen = wait::until("every mediator to run the job again", PATIENCE, || {
             let mut left = Vec::new();
@@ -290,7 +295,7 @@ fn a_wrong_result_is_overturned(scene: &mut Scene) -> Result<()> {
     let id = scene.contract.agreements()? + 1;
     let command = ["--json", "run", "./late.toml", "-i", "message=moo", "--no-accept"];
     let run = spawn(&scene.sublet, &command)?;
-    let machine = Scene::name(id);
+    let machine = format!("{}-{}", Scene::name(id), Scene::mark(&scene.seller.account));
     let found = || Ok(processes_of(&machine, "/usr/bin/perl")?.first().copied());
     let process = wait::until("the job to run", PATIENCE, found).with_context(|| scene.seller.agent.output())?;
     let cow = format!("/proc/{process}/root/usr/share/cowsay/cows/default.cow");

@@ -1,6 +1,7 @@
 //! The host over its unix socket, in domain types.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use sublet_base::{MachineId, Seconds};
@@ -10,9 +11,16 @@ use sublet_wire::host::v1::watch_machines_response::Change;
 use sublet_wire::host::{HostReport, LogSource, MAX_MESSAGE, MachineRequest, MachineView, Malformed, v1};
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
+/// What only asks, or changes little, is answered within this.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Machines are started and removed within this, and it is found out within this what the host can do.
+const WORK: Duration = Duration::from_secs(120);
+/// An image is fetched and a disk is made within this.
+const MAKE: Duration = Duration::from_secs(1800);
 /// Bytes read from a port and sent as one message.
 const PIECE: usize = 32 << 10;
 
@@ -122,7 +130,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError`].
     pub async fn report(&self) -> Result<HostReport, HostError> {
-        let response = self.inner.clone().get_host(v1::GetHostRequest {}).await?;
+        let response = within(WORK, self.inner.clone().get_host(v1::GetHostRequest {})).await?;
         Ok(response.into_inner().try_into()?)
     }
 
@@ -131,7 +139,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError::Taken`] if the name stands for another request, [`HostError::NoRoom`], or others.
     pub async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError> {
-        view(self.inner.clone().create_machine(v1::CreateMachineRequest::from(request)).await)
+        view(within(MAKE, self.inner.clone().create_machine(v1::CreateMachineRequest::from(request))).await)
     }
 
     /// The machine as it is now.
@@ -139,7 +147,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError::NotFound`], or others.
     pub async fn get(&self, id: &MachineId) -> Result<MachineView, HostError> {
-        view(self.inner.clone().get_machine(name(id)).await)
+        view(within(ANSWER, self.inner.clone().get_machine(name(id))).await)
     }
 
     /// Every machine.
@@ -147,7 +155,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError`].
     pub async fn list(&self) -> Result<Vec<MachineView>, HostError> {
-        let response = self.inner.clone().list_machines(v1::ListMachinesRequest {}).await?;
+        let response = within(ANSWER, self.inner.clone().list_machines(v1::ListMachinesRequest {})).await?;
         let machines = response.into_inner().machines.into_iter();
         Ok(machines.map(MachineView::try_from).collect::<Result<_, _>>()?)
     }
@@ -159,7 +167,7 @@ impl HostClient {
     pub async fn watch(
         &self,
     ) -> Result<impl Stream<Item = Result<MachineChange, HostError>> + Send + Unpin + use<>, HostError> {
-        let stream = self.inner.clone().watch_machines(v1::WatchMachinesRequest {}).await?.into_inner();
+        let stream = within(ANSWER, self.inner.clone().watch_machines(v1::WatchMachinesRequest {})).await?.into_inner();
         let changes = stream.map(|message| match message?.change {
             Some(Change::Machine(machine)) => Ok(Some(MachineChange::Now(Box::new(machine.try_into()?)))),
             Some(Change::Deleted(name)) => Ok(Some(MachineChange::Deleted(sublet_wire::host::machine_id(&name)?))),
@@ -173,7 +181,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError`].
     pub async fn start(&self, id: &MachineId) -> Result<MachineView, HostError> {
-        view(self.inner.clone().start_machine(name(id)).await)
+        view(within(WORK, self.inner.clone().start_machine(name(id))).await)
     }
 
     /// Stops it: asks for `grace`, then kills.
@@ -182,7 +190,8 @@ impl HostClient {
     /// [`HostError`].
     pub async fn stop(&self, id: &MachineId, grace: Seconds) -> Result<MachineView, HostError> {
         let request = v1::StopMachineRequest { name: id.to_string(), grace_seconds: grace.0 };
-        view(self.inner.clone().stop_machine(request).await)
+        let longest = WORK.saturating_add(Duration::from_secs(grace.0.into()));
+        view(within(longest, self.inner.clone().stop_machine(request)).await)
     }
 
     /// Halts its processors.
@@ -190,7 +199,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError`].
     pub async fn pause(&self, id: &MachineId) -> Result<MachineView, HostError> {
-        view(self.inner.clone().pause_machine(name(id)).await)
+        view(within(WORK, self.inner.clone().pause_machine(name(id))).await)
     }
 
     /// Lets them go on.
@@ -198,7 +207,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError`].
     pub async fn resume(&self, id: &MachineId) -> Result<MachineView, HostError> {
-        view(self.inner.clone().resume_machine(name(id)).await)
+        view(within(WORK, self.inner.clone().resume_machine(name(id))).await)
     }
 
     /// Removes every trace of it. Harmless when absent.
@@ -206,7 +215,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError`].
     pub async fn delete(&self, id: &MachineId) -> Result<(), HostError> {
-        self.inner.clone().delete_machine(name(id)).await?;
+        within(WORK, self.inner.clone().delete_machine(name(id))).await?;
         Ok(())
     }
 
@@ -216,7 +225,7 @@ impl HostClient {
     /// [`HostError`].
     pub async fn set_keys(&self, id: &MachineId, authorized_keys: Vec<String>) -> Result<MachineView, HostError> {
         let request = v1::SetKeysRequest { name: id.to_string(), authorized_keys };
-        view(self.inner.clone().set_keys(request).await)
+        view(within(WORK, self.inner.clone().set_keys(request)).await)
     }
 
     /// A byte stream to a TCP port inside the machine, connected when this returns.
@@ -302,6 +311,12 @@ async fn copy(mut from: Streaming<v1::Chunk>, to: &mut (impl AsyncWrite + Unpin)
 
 fn name(id: &MachineId) -> v1::MachineName {
     v1::MachineName { name: id.to_string() }
+}
+
+/// A host that hangs must not hang whoever asks it.
+async fn within<T>(longest: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let late = || Status::deadline_exceeded(format!("no answer within {} s", longest.as_secs()));
+    timeout(longest, call).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn view(answer: Result<tonic::Response<v1::Machine>, Status>) -> Result<MachineView, HostError> {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt, stream};
 use sublet_base::{Amount, JobId, MachineId, PeerKey, Seconds, UnixTime};
-use sublet_chain::{Call, Head, ReadError, TxKey};
+use sublet_chain::{Call, DisputeRecord, Head, ReadError, TxKey};
+use sublet_client::HostError;
 use sublet_daemon::{Backoff, BoxError, CancellationToken, Chores, Failed, SuperviseError, Supervisor};
 use sublet_market::MediatorSetId;
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::account::{AccountAction, AccountView, Standing, decide_account};
 use crate::archives::Archives;
@@ -23,12 +24,19 @@ use crate::execute::{ExecuteError, execute};
 use crate::follow::follow;
 use crate::peer::Peers;
 use crate::ports::Ports;
+use crate::prune::prune;
 use crate::state::{Account, Outside, State};
 
 /// Looks at the host, and at what is due, this often.
 const TICK: Duration = Duration::from_secs(1);
 /// Asks the chain again about something that gave no event, this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A host that says nothing for this long is silent: nothing else waits for it.
+const HOST_ANSWERS: Duration = Duration::from_secs(5);
+/// One that was silent is not waited for that long again.
+const HOST_ANSWERS_AGAIN: Duration = Duration::from_secs(2);
+/// Questions to the chain at once.
+const READS: usize = 16;
 /// Work under way may take this long to end when stopping; the next start goes on with it otherwise.
 const DRAIN: Duration = Duration::from_secs(10);
 const RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30), attempts: 0 };
@@ -70,6 +78,7 @@ pub async fn run(config: MediatorConfig, ports: Ports, shutdown: CancellationTok
     tasks.spawn("follow", |stop| follow(state.clone(), config.sets.clone(), config.from_block, stop));
     let worker = Worker::new(state.clone(), config.clone(), policy, link.peer_key());
     tasks.spawn_with_grace("work", DRAIN + TICK, |stop| worker.run(stop));
+    tasks.spawn("prune", |stop| prune(state.clone(), stop));
     let peers = Arc::new(Peers::new(state));
     tasks.spawn("link", |stop| async move { link.serve(peers, stop).await });
     Ok(tasks.run(shutdown).await?)
@@ -159,6 +168,7 @@ impl Worker {
 
     async fn run(mut self, stop: CancellationToken) -> Result<(), BoxError> {
         while !stop.is_cancelled() {
+            self.collect()?;
             if stop.run_until_cancelled(self.pass()).await.is_none() {
                 break;
             }
@@ -174,6 +184,15 @@ impl Worker {
         }
         if !self.chores.drain(DRAIN).await {
             tracing::warn!("left work under way; the next start goes on with it");
+        }
+        Ok(())
+    }
+
+    /// Takes in all that has ended, so that many ends cost one look.
+    fn collect(&mut self) -> Result<(), BoxError> {
+        while let Some(ended) = self.chores.ended().now_or_never() {
+            let (subject, result) = ended?;
+            self.ended(subject, result)?;
         }
         Ok(())
     }
@@ -215,7 +234,9 @@ impl Worker {
     }
 
     async fn look_at_host(&mut self) {
-        let answer = self.state.host.list().await;
+        let patience = if self.host_down { HOST_ANSWERS_AGAIN } else { HOST_ANSWERS };
+        let late = |_| Err(HostError::Unavailable(format!("no word within {} s", patience.as_secs())));
+        let answer = timeout(patience, self.state.host.list()).await.unwrap_or_else(late);
         let was_down = std::mem::replace(&mut self.host_down, answer.is_err());
         let machines = match answer {
             Ok(machines) => Some(machines.into_iter().map(|m| (m.id.clone(), m)).collect()),
@@ -246,15 +267,31 @@ impl Worker {
         if self.account_asked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.look_at_account().await?;
         }
-        for id in self.due() {
-            let answer = self.state.ledger.dispute(id).await?;
-            if let Some(dispute) = answer {
-                self.learn_members(dispute.mediator_set).await?;
-                self.state.heard().hear(id, dispute);
-                self.looked.insert(id, Instant::now());
+        self.look_at_disputes().await;
+        Ok(now)
+    }
+
+    /// Asks about several at once. One that cannot be read is asked about again; the others do not wait for it.
+    async fn look_at_disputes(&mut self) {
+        let state = self.state.clone();
+        let questions = self.due().into_iter().map(|id| {
+            let state = state.clone();
+            async move { (id, read(&state, id).await) }
+        });
+        let mut answers = stream::iter(questions).buffer_unordered(READS);
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(Some(dispute)) => {
+                    self.state.heard().hear(id, dispute);
+                    self.looked.insert(id, Instant::now());
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.looked.remove(&id);
+                    tracing::debug!(job = %id, error = %error, "could not be asked about");
+                }
             }
         }
-        Ok(now)
     }
 
     async fn look_at_account(&mut self) -> Result<(), ReadError> {
@@ -268,15 +305,6 @@ impl Worker {
         self.posted |= record.as_ref().is_some_and(|r| r.bond >= self.config.bond);
         self.state.heard().account = Some(Account { record, free, sets });
         self.account_asked = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Sets never change.
-    async fn learn_members(&self, set: MediatorSetId) -> Result<(), ReadError> {
-        if !self.state.heard().members.contains_key(&set) {
-            let members = self.state.ledger.mediator_set(set).await?.map(|known| known.members).unwrap_or_default();
-            self.state.heard().members.insert(set, members);
-        }
         Ok(())
     }
 
@@ -352,6 +380,7 @@ impl Worker {
             answer: share(given, self.policy.asks, ANSWER),
             archive: Duration::from_secs(given.0.into()).max(ANSWER.0),
             most: self.config.max_archive(),
+            gap: gap(given),
         };
         let (state, case) = (self.state.clone(), case.clone());
         self.chores.start(subject, Step::Ask, async move {
@@ -438,6 +467,27 @@ impl Worker {
 fn next_question(given: Seconds, asked: u32) -> Duration {
     let soon = ASK_EVERY.0.saturating_mul(2u32.saturating_pow(asked));
     share(given, ASKS, ASK_EVERY).min(soon)
+}
+
+/// Questions in vain follow each other faster than this, a look at a silent host between them, or it was we who did not ask.
+fn gap(given: Seconds) -> Seconds {
+    let between = share(given, ASKS, ASK_EVERY) + HOST_ANSWERS;
+    Seconds(u32::try_from(2 * between.as_secs()).unwrap_or(u32::MAX))
+}
+
+async fn read(state: &State, id: JobId) -> Result<Option<DisputeRecord>, ReadError> {
+    let Some(dispute) = state.ledger.dispute(id).await? else { return Ok(None) };
+    learn_members(state, dispute.mediator_set).await?;
+    Ok(Some(dispute))
+}
+
+/// Sets never change.
+async fn learn_members(state: &State, set: MediatorSetId) -> Result<(), ReadError> {
+    if !state.heard().members.contains_key(&set) {
+        let members = state.ledger.mediator_set(set).await?.map(|known| known.members).unwrap_or_default();
+        state.heard().members.insert(set, members);
+    }
+    Ok(())
 }
 
 /// A part of some time, within bounds.

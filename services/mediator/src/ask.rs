@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sublet_base::{JobId, UnixTime};
+use sublet_base::{JobId, Seconds, UnixTime};
 use sublet_chain::ReadError;
 use sublet_client::peer::PeerError;
 use sublet_store::StoreError;
@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::case::{Case, Note};
+use crate::decide::lapsed;
 use crate::ports::Whereabouts;
 use crate::state::State;
 
@@ -48,17 +49,23 @@ pub(crate) struct Bounds {
     pub(crate) archive: Duration,
     /// Bytes of an archive.
     pub(crate) most: u64,
+    /// A silence is broken when nobody asked for longer than this.
+    pub(crate) gap: Seconds,
 }
 
-/// Asks once for everything that is missing.
+/// Asks once, from `now` on, for everything that is missing.
 pub(crate) async fn ask(state: &State, case: &Case, bounds: Bounds, now: UnixTime) -> Result<(), AskError> {
     let id = case.id();
+    if lapsed(case, now, bounds.gap) {
+        state.note(id, Note::Unasked).await?;
+    }
     match hand_over(state, case, bounds).await? {
         Ok(()) => Ok(()),
         Err(why) if state.providers.online() => {
-            let times = case.silence.map_or(0, |s| s.times) + 1;
+            let times = state.case(id).and_then(|case| case.silence).map_or(0, |s| s.times) + 1;
             tracing::info!(job = %id, times, error = %sublet_daemon::report(&why), "the provider hands nothing over");
-            Ok(state.note(id, Note::Unanswered(now)).await?)
+            let until = state.heard().now;
+            Ok(state.note(id, Note::Unanswered(until)).await?)
         }
         Err(_) => Err(AskError::Offline),
     }

@@ -1,11 +1,15 @@
 //! A case: one dispute as this mediator remembers it. A case is the fold of its notes, and every note is in the journal
 //! before anything is done about it, so that a restart remembers exactly what was known or intended.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use sublet_base::{Address, B256, JobId, MachineId, PeerKey, UnixTime};
+use sublet_base::{Address, B256, JobId, MachineId, PeerKey, Seconds, UnixTime};
 use sublet_market::MediatorSetId;
 use sublet_store::{Entry, StepState};
 use sublet_wire::host::TaskResult;
+use sublet_wire::verdict::Verdict;
+use sublet_wire::workload::{machine_name, machine_number};
 use thiserror::Error;
 
 /// Kind of the journal entries that hold cases.
@@ -47,18 +51,24 @@ pub enum Note {
     Document(String),
     /// The provider handed over an archive with the submitted hash.
     Archive,
-    /// The provider was asked, at this time, and did not hand over what is missing.
+    /// The provider was asked until this time, and did not hand over what is missing.
     Unanswered(UnixTime),
+    /// It was not asked for a while: what was counted against it counts no longer.
+    Unasked,
     /// The machine is about to be created.
     Creating,
     /// The machine is about to be started.
     Starting,
     /// The host did start it. A kill in between leaves this out, so that kills do not count as starts.
     Started,
+    /// The machine was seen to run at this time, the first since its start.
+    Runs(UnixTime),
     /// The machine is gone, and what it had.
     Removed,
     /// What the run gave.
     Found(TaskResult),
+    /// It ran for its timeout of this, as it did for its provider.
+    TimedOut(Seconds),
     /// Its archive is in our own folder.
     Kept,
     /// The job cannot be run again here, for this reason.
@@ -79,12 +89,13 @@ impl Note {
         match self {
             Self::Document(_) => ("document", StepState::Done),
             Self::Archive => ("archive", StepState::Done),
-            Self::Unanswered(_) => ("ask", StepState::Undone),
+            Self::Unanswered(_) | Self::Unasked => ("ask", StepState::Undone),
             Self::Creating => ("machine", StepState::Intended),
             Self::Removed => ("machine", StepState::Undone),
             Self::Starting => ("start", StepState::Intended),
             Self::Started => ("start", StepState::Done),
-            Self::Found(_) => ("result", StepState::Done),
+            Self::Runs(_) => ("runs", StepState::Done),
+            Self::Found(_) | Self::TimedOut(_) => ("result", StepState::Done),
             Self::Kept => ("kept", StepState::Done),
             Self::Dropped => ("kept", StepState::Undone),
             Self::Unable(_) => ("unable", StepState::Done),
@@ -100,6 +111,8 @@ impl Note {
 pub struct Silence {
     /// The first time.
     pub since: UnixTime,
+    /// The last time.
+    pub last: UnixTime,
     /// How often.
     pub times: u32,
 }
@@ -110,7 +123,7 @@ pub struct Case {
     /// From the chain.
     pub raised: Raised,
     /// The document, once handed over.
-    pub document: Option<String>,
+    pub document: Option<Arc<str>>,
     /// The provider did hand over the submitted archive.
     pub archive_seen: bool,
     /// It was asked in vain.
@@ -121,8 +134,12 @@ pub struct Case {
     pub may_exist: bool,
     /// How often the machine was started.
     pub starts: u32,
+    /// Since when it runs.
+    pub runs_since: Option<UnixTime>,
     /// What the run gave.
     pub found: Option<TaskResult>,
+    /// Set if that is no result of the host's.
+    pub timed_out: Option<Verdict>,
     /// Its archive is in our own folder.
     pub kept: bool,
     /// Why it cannot be run here.
@@ -156,7 +173,9 @@ impl Case {
             creations: 0,
             may_exist: false,
             starts: 0,
+            runs_since: None,
             found: None,
+            timed_out: None,
             kept: false,
             unable: None,
             ballot: None,
@@ -176,26 +195,39 @@ impl Case {
             let note: Note = serde_json::from_value(record.data.clone()).map_err(bad)?;
             case.learn(&note);
         }
+        // While nobody asked, nobody was silent.
+        case.silence = None;
         Ok(case)
     }
 
     /// Takes in a note that is in the journal.
     pub fn learn(&mut self, note: &Note) {
         match note {
-            Note::Document(document) => self.document = Some(document.clone()),
+            Note::Document(document) => {
+                self.document = Some(document.as_str().into());
+                // It answers: what it keeps back is counted from here on.
+                self.silence = None;
+            }
             Note::Archive => self.archive_seen = true,
             Note::Unanswered(at) => {
-                let before = self.silence.unwrap_or(Silence { since: *at, times: 0 });
-                self.silence = Some(Silence { times: before.times + 1, ..before });
+                let before = self.silence.unwrap_or(Silence { since: *at, last: *at, times: 0 });
+                self.silence = Some(Silence { times: before.times + 1, last: *at, ..before });
             }
+            Note::Unasked => self.silence = None,
             Note::Creating => {
                 self.creations += 1;
                 self.may_exist = true;
             }
-            Note::Starting => {}
+            Note::Starting => self.runs_since = None,
             Note::Started => self.starts += 1,
-            Note::Removed => (self.may_exist, self.starts) = (false, 0),
+            Note::Runs(at) => self.runs_since = Some(*at),
+            Note::Removed => (self.may_exist, self.starts, self.runs_since) = (false, 0, None),
             Note::Found(result) => self.found = Some(*result),
+            Note::TimedOut(after) => {
+                let verdict = Verdict::timeout(*after);
+                self.found = Some(verdict.result());
+                self.timed_out = Some(verdict);
+            }
             Note::Kept => self.kept = true,
             Note::Dropped => self.kept = false,
             Note::Unable(reason) => self.unable = Some(reason.clone()),
@@ -213,43 +245,23 @@ impl Case {
     }
 }
 
-/// The name of the machine in which `mediator` runs a job again. Unlike a provider's for the same job, and unlike that of
-/// another mediator, so that a host may serve them all.
+/// The name of the machine in which `mediator` runs a job again: unlike a provider's for the same job.
 #[must_use]
 pub fn machine_of(job: JobId, mediator: Address) -> MachineId {
-    let name = format!("{PREFIX}{}-{}", job.0, mark(mediator));
-    name.parse().expect("lower-case letters, digits and dashes, far below 63 of them")
+    machine_name(KIND_OF_MACHINE, job.0, mediator)
 }
 
 /// The job whose machine this is, if it is one of `mediator`'s.
 #[must_use]
 pub fn job_of(machine: &MachineId, mediator: Address) -> Option<JobId> {
-    let (digits, whose) = machine.as_str().strip_prefix(PREFIX)?.split_once('-')?;
-    let number = digits.parse::<u64>().ok().filter(|n| n.to_string() == digits)?;
-    (whose == mark(mediator)).then_some(JobId(number))
+    machine_number(machine, KIND_OF_MACHINE, mediator).map(JobId)
 }
 
-const PREFIX: &str = "mediation-";
-
-fn mark(mediator: Address) -> String {
-    mediator.as_slice()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
-}
+const KIND_OF_MACHINE: &str = "mediation";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_machine_belongs_to_one_mediator_and_no_provider() {
-        let (me, other) = (Address::repeat_byte(0xab), Address::repeat_byte(2));
-        let machine = machine_of(JobId(7), me);
-        assert_eq!(machine.as_str(), "mediation-7-abababab");
-        assert_eq!(job_of(&machine, me), Some(JobId(7)));
-        assert_eq!(job_of(&machine, other), None);
-        for foreign in ["job-7", "lease-7", "mediation-7", "mediation-07-abababab", "mediation-x-abababab"] {
-            assert_eq!(job_of(&foreign.parse().expect("a name"), me), None, "{foreign}");
-        }
-    }
 
     #[test]
     fn the_first_vote_stands() {

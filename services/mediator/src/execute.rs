@@ -8,6 +8,7 @@ use sublet_machine::DriverKind;
 use sublet_market::{JobDocument, WorkloadDocument};
 use sublet_store::StoreError;
 use sublet_wire::host::MachineRequest;
+use sublet_wire::link::ByteSource;
 use thiserror::Error;
 
 use crate::archives::KeepError;
@@ -54,7 +55,10 @@ pub(crate) async fn execute(
         }
         Action::Keep => {
             let Some(found) = case.found else { return Ok(()) };
-            let source = state.host.result(&machine).await?;
+            let source: ByteSource = match &case.timed_out {
+                Some(verdict) => Box::new(std::io::Cursor::new(verdict.archive())),
+                None => state.host.result(&machine).await?,
+            };
             state.archives.keep(id, source, found.bytes, found.hash).await?;
             state.note(id, Note::Kept).await?;
         }
@@ -89,6 +93,7 @@ fn tell(id: JobId, case: &Case, note: &Note) {
             let same = result.hash == case.raised.submitted;
             tracing::info!(job = %id, exit_code = result.exit_code, result = %result.hash, same, "was run again");
         }
+        Note::TimedOut(after) => tracing::info!(job = %id, %after, "was run again, and timed out as for its provider"),
         Note::Unable(reason) => {
             tracing::error!(job = %id, reason, "cannot be run again here; this mediator says nothing");
         }
@@ -96,6 +101,8 @@ fn tell(id: JobId, case: &Case, note: &Note) {
         Note::Document(_)
         | Note::Archive
         | Note::Unanswered(_)
+        | Note::Unasked
+        | Note::Runs(_)
         | Note::Creating
         | Note::Starting
         | Note::Started

@@ -23,6 +23,7 @@ mod execute;
 mod follow;
 mod peer;
 mod ports;
+mod prune;
 mod state;
 mod wiring;
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt, stream};
 use sublet_base::{Amount, JobId, MachineId, PeerKey, UnixTime};
 use sublet_chain::{Call, Head, JobState, ReadError, TxKey};
+use sublet_client::HostError;
 use sublet_daemon::{Backoff, BoxError, CancellationToken, Chores, Failed, SuperviseError, Supervisor};
 use sublet_market::SignedAcceptance;
 use sublet_wire::link::Agreement;
@@ -16,11 +17,13 @@ use tokio::time::{Instant, timeout};
 use crate::config::ProviderConfig;
 use crate::decide::{
     AccountAction, AccountView, Action, OnChain, Policy, Send, Till, decide, decide_account, next_settlement, orphans,
+    time_left,
 };
-use crate::execute::{ExecuteError, execute};
+use crate::execute::{ExecuteError, execute_within};
 use crate::follow::follow;
 use crate::peer::Peers;
 use crate::ports::Ports;
+use crate::prune::prune;
 use crate::publish::publish;
 use crate::settle::settle;
 use crate::state::State;
@@ -29,6 +32,12 @@ use crate::state::State;
 const TICK: Duration = Duration::from_secs(1);
 /// Asks the chain again about something that gave no event, this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A host that says nothing for this long is silent: nothing else waits for it.
+const HOST_ANSWERS: Duration = Duration::from_secs(5);
+/// One that was silent is not waited for that long again.
+const HOST_ANSWERS_AGAIN: Duration = Duration::from_secs(2);
+/// Questions to the chain at once.
+const READS: usize = 16;
 /// Goodbye to the chain may take this long when stopping.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Work under way may take this long to end when stopping; the next start goes on with it otherwise.
@@ -64,6 +73,7 @@ pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationTok
     tasks.spawn("follow", |stop| follow(state.clone(), config.from_block, stop));
     let worker = Worker::new(state.clone(), config.clone(), link.peer_key());
     tasks.spawn_with_grace("work", GOODBYE + DRAIN + TICK, |stop| worker.run(stop));
+    tasks.spawn("prune", |stop| prune(state.clone(), stop));
     tasks.spawn("offers", |stop| publish(state.clone(), config.clone(), wallet, boards, stop));
     let peers = Arc::new(Peers::new(state));
     tasks.spawn("link", |stop| async move { link.serve(peers, stop).await });
@@ -92,6 +102,8 @@ enum Subject {
     Agreement(Agreement),
     Orphan(MachineId),
     Account,
+    /// What our registration says.
+    Info,
     /// All settlements: one transaction at a time.
     Till,
 }
@@ -102,6 +114,7 @@ enum Step {
     Agreement(Action),
     RemoveOrphan,
     Account(AccountAction),
+    LearnInfo,
     Settle,
 }
 
@@ -116,8 +129,6 @@ struct Worker {
     /// Jobs that are being settled.
     settling: BTreeSet<Agreement>,
     account_asked: Option<Instant>,
-    /// What the last registration says about us. Only we register, so it is looked for once.
-    registered_info: Option<String>,
     free: Amount,
     head: Option<(Head, Instant)>,
     /// The head when this process first saw the chain: orphans are judged once events up to it are cases.
@@ -140,7 +151,6 @@ impl Worker {
             asked: HashMap::new(),
             settling: BTreeSet::new(),
             account_asked: None,
-            registered_info: None,
             free: Amount::ZERO,
             head: None,
             first_head: None,
@@ -152,6 +162,7 @@ impl Worker {
 
     async fn run(mut self, stop: CancellationToken) -> Result<(), BoxError> {
         while !stop.is_cancelled() {
+            self.collect()?;
             if stop.run_until_cancelled(self.pass()).await.is_none() {
                 break;
             }
@@ -166,6 +177,15 @@ impl Worker {
             }
         }
         self.say_goodbye().await;
+        Ok(())
+    }
+
+    /// Takes in all that has ended, so that many ends cost one look.
+    fn collect(&mut self) -> Result<(), BoxError> {
+        while let Some(ended) = self.chores.ended().now_or_never() {
+            let (subject, result) = ended?;
+            self.ended(subject, result)?;
+        }
         Ok(())
     }
 
@@ -200,7 +220,7 @@ impl Worker {
                 self.asked.remove(&id);
             }
             Subject::Account => self.account_asked = None,
-            Subject::Orphan(_) => {}
+            Subject::Orphan(_) | Subject::Info => {}
             Subject::Till => {
                 for id in std::mem::take(&mut self.settling) {
                     self.asked.remove(&id);
@@ -229,7 +249,9 @@ impl Worker {
     }
 
     async fn look_at_host(&mut self) {
-        let answer = self.state.host.list().await;
+        let patience = if self.host_down { HOST_ANSWERS_AGAIN } else { HOST_ANSWERS };
+        let late = |_| Err(HostError::Unavailable(format!("no word within {} s", patience.as_secs())));
+        let answer = timeout(patience, self.state.host.list()).await.unwrap_or_else(late);
         let was_down = std::mem::replace(&mut self.host_down, answer.is_err());
         let mut heard = self.state.heard();
         match answer {
@@ -264,21 +286,40 @@ impl Worker {
             }
         }
         if self.account_asked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            let record = self.state.ledger.provider(self.state.me).await?;
-            if record.is_some() && self.registered_info.is_none() {
-                self.registered_info = self.state.ledger.provider_info(self.state.me).await?;
-            }
-            self.free = self.state.ledger.free_of(self.state.me).await?;
-            self.state.heard().account = record;
-            self.account_asked = Some(Instant::now());
+            self.look_at_account().await?;
         }
-        for id in self.due() {
-            let answer = self.read(id).await?;
-            let mut heard = self.state.heard();
-            heard.chain.insert(id, answer);
-            self.asked.insert(id, Instant::now());
-        }
+        self.look_at_cases(head.block.number).await;
         Ok(now)
+    }
+
+    async fn look_at_account(&mut self) -> Result<(), ReadError> {
+        let record = self.state.ledger.provider(self.state.me).await?;
+        self.free = self.state.ledger.free_of(self.state.me).await?;
+        self.state.heard().account = record;
+        self.account_asked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Asks about several cases at once. One that cannot be read is asked about again; the others do not wait for it.
+    async fn look_at_cases(&mut self, head: u64) {
+        let state = self.state.clone();
+        let questions = self.due().into_iter().map(|id| {
+            let state = state.clone();
+            async move { (id, read(&state, id, head).await) }
+        });
+        let mut answers = stream::iter(questions).buffer_unordered(READS);
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(answer) => {
+                    self.state.heard().hear(id, answer, head);
+                    self.asked.insert(id, Instant::now());
+                }
+                Err(error) => {
+                    self.asked.remove(&id);
+                    tracing::debug!(agreement = %id, error = %error, "could not be asked about");
+                }
+            }
+        }
     }
 
     /// Cases to ask the chain about. Each is taken off the stale ones before it is asked about, so no event is missed.
@@ -292,30 +333,6 @@ impl Worker {
         ids.into_iter().filter(|id| heard.stale.remove(id) || old(id, &self.asked)).collect()
     }
 
-    async fn read(&self, id: Agreement) -> Result<OnChain, ReadError> {
-        Ok(match id {
-            Agreement::Lease(id) => {
-                self.state.ledger.lease(id).await?.map_or(OnChain::Nothing, |l| OnChain::Lease(Box::new(l)))
-            }
-            Agreement::Job(id) => self.read_job(id).await?,
-        })
-    }
-
-    async fn read_job(&self, id: JobId) -> Result<OnChain, ReadError> {
-        let Some(job) = self.state.ledger.job(id).await? else { return Ok(OnChain::Nothing) };
-        if job.state != JobState::Disputed {
-            self.state.panels.dismiss(id);
-            return Ok(OnChain::Job(Box::new(job)));
-        }
-        let block = self.head.as_ref().map_or(0, |(head, _)| head.block.number);
-        let dispute = self.state.panels.refresh(self.state.ledger.as_ref(), id).await?;
-        Ok(match dispute {
-            Some(dispute) => OnChain::Disputed { dispute: Box::new(dispute), block },
-            // Resolved between the two questions: the next look sees the end.
-            None => OnChain::Job(Box::new(job)),
-        })
-    }
-
     fn work(&mut self, now: UnixTime) {
         self.work_on_account(now);
         let cases = self.state.cases().clone();
@@ -326,9 +343,11 @@ impl Worker {
             if self.chores.is_busy(&subject) || !self.asked.contains_key(id) || self.settling.contains(id) {
                 continue;
             }
-            let action = {
+            let (action, left) = {
                 let heard = self.state.heard();
-                decide(case, heard.chain.get(id), heard.on_host(&case.machine()), now, &self.policy)
+                let chain = heard.chain.get(id);
+                let action = decide(case, chain, heard.on_host(&self.state.machine(*id)), now, &self.policy);
+                (action, time_left(chain, now, &self.policy))
             };
             let Some(action) = action else { continue };
             let step = Step::Agreement(action.clone());
@@ -343,7 +362,7 @@ impl Worker {
             let (state, config, policy, case) =
                 (self.state.clone(), self.config.clone(), self.policy.clone(), case.clone());
             self.start(subject, step, async move {
-                let result = execute(&state, &config, &policy, &case, action, now).await;
+                let result = execute_within(left, &state, &config, &policy, &case, action, now).await;
                 state.wake.notify_one();
                 result
             });
@@ -372,7 +391,7 @@ impl Worker {
             let heard = self.state.heard();
             let caught_up = self.first_head.is_some_and(|head| heard.followed >= head);
             match &heard.machines {
-                Some(machines) if caught_up => orphans(cases, machines),
+                Some(machines) if caught_up => orphans(cases, machines, self.state.me),
                 Some(_) | None => return,
             }
         };
@@ -386,7 +405,24 @@ impl Worker {
         }
     }
 
+    /// Looking through old events takes a while, so nothing waits for it.
+    fn work_on_info(&mut self) {
+        let unknown = {
+            let heard = self.state.heard();
+            heard.account.is_some() && heard.info.is_none()
+        };
+        if unknown && !self.chores.is_busy(&Subject::Account) && self.chores.may(&Subject::Info, &Step::LearnInfo) {
+            let state = self.state.clone();
+            self.start(Subject::Info, Step::LearnInfo, async move {
+                let result = state.learn_info().await;
+                state.wake.notify_one();
+                result
+            });
+        }
+    }
+
     fn work_on_account(&mut self, now: UnixTime) {
+        self.work_on_info();
         if self.chores.is_busy(&Subject::Account) || self.account_asked.is_none() {
             return;
         }
@@ -394,7 +430,7 @@ impl Worker {
             let heard = self.state.heard();
             let view = AccountView {
                 record: heard.account.as_ref(),
-                registered_info: self.registered_info.as_deref(),
+                registered_info: heard.info.as_deref(),
                 free: self.free,
                 peer_key: self.peer_key,
                 info: &self.info,
@@ -407,13 +443,14 @@ impl Worker {
         let action = action.or_else(|| (!self.greeted && alive).then_some(AccountAction::Beat));
         let Some(action) = action else { return };
         let step = Step::Account(action.clone());
-        if !self.chores.may(&Subject::Account, &step) {
+        // What is being learnt about the last registration would be taken for the next one's.
+        let learning = action == AccountAction::Register && self.chores.is_busy(&Subject::Info);
+        if learning || !self.chores.may(&Subject::Account, &step) {
             return;
         }
         self.greeted |= matches!(action, AccountAction::Beat | AccountAction::GoOnline);
         let (name, call) = match action {
             AccountAction::Register => {
-                self.registered_info = None;
                 ("register".to_owned(), Call::RegisterProvider { peer_key: self.peer_key, info: self.info.clone() })
             }
             AccountAction::GoOnline => ("online".to_owned(), Call::SetOnline(true)),
@@ -424,9 +461,15 @@ impl Worker {
         let state = self.state.clone();
         self.start(Subject::Account, step, async move {
             let key = TxKey::passing(format!("provider/{name}"));
+            if matches!(call, Call::RegisterProvider { .. }) {
+                state.doubt_info().await?;
+            }
             let landed = state.ledger.submit(&key, &call).await?;
             tracing::debug!(call = name, tx = %landed.tx, "done on chain");
-            Ok(())
+            match call {
+                Call::RegisterProvider { info, .. } => state.know_info(info).await,
+                _ => Ok(()),
+            }
         });
     }
 
@@ -442,4 +485,27 @@ impl Worker {
         }
         self.chores.start(subject, step, work);
     }
+}
+
+async fn read(state: &State, id: Agreement, head: u64) -> Result<OnChain, ReadError> {
+    Ok(match id {
+        Agreement::Lease(id) => {
+            state.ledger.lease(id).await?.map_or(OnChain::Nothing(None), |lease| OnChain::Lease(Box::new(lease)))
+        }
+        Agreement::Job(id) => read_job(state, id, head).await?,
+    })
+}
+
+async fn read_job(state: &State, id: JobId, head: u64) -> Result<OnChain, ReadError> {
+    let Some(job) = state.ledger.job(id).await? else { return Ok(OnChain::Nothing(None)) };
+    if job.state != JobState::Disputed {
+        state.panels.dismiss(id);
+        return Ok(OnChain::Job(Box::new(job)));
+    }
+    let dispute = state.panels.refresh(state.ledger.as_ref(), id).await?;
+    Ok(match dispute {
+        Some(dispute) => OnChain::Disputed { dispute: Box::new(dispute), block: head },
+        // Resolved between the two questions: the next look sees the end.
+        None => OnChain::Job(Box::new(job)),
+    })
 }

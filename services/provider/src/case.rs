@@ -1,16 +1,18 @@
 //! A case: one agreement as this provider remembers it. A case is the fold of its notes, and every note is in the journal
 //! before anything is done about it, so that a restart remembers exactly what was known or intended.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use sublet_base::{Address, B256, MachineId, PeerKey, Price, Seconds, UnixTime};
+use sublet_base::{Address, B256, JobId, LeaseId, MachineId, PeerKey, Price, Seconds, UnixTime};
 use sublet_chain::{JobOpened, LeaseOpened};
 use sublet_market::{Class, SignedAcceptance};
 use sublet_store::{Entry, StepState};
 use sublet_wire::host::TaskResult;
 use sublet_wire::link::Agreement;
+use sublet_wire::verdict::Verdict;
+use sublet_wire::workload::{machine_name, machine_number};
 use thiserror::Error;
-
-use crate::verdict::Verdict;
 
 /// Kind of the journal entries that hold cases.
 pub(crate) const KIND: &str = "agreement";
@@ -149,7 +151,7 @@ pub struct Case {
     /// From the chain.
     pub opened: Opened,
     /// The document, once handed over, or found on chain.
-    pub document: Option<String>,
+    pub document: Option<Arc<str>>,
     /// The chain was asked and has no document.
     pub unplaced: bool,
     /// How often a machine was about to be created.
@@ -230,7 +232,7 @@ impl Case {
     /// Takes in a note that is in the journal.
     pub fn learn(&mut self, note: &Note) {
         match note {
-            Note::Handed(document) => self.document = Some(document.clone()),
+            Note::Handed(document) => self.document = Some(document.as_str().into()),
             Note::Unplaced => self.unplaced = true,
             Note::Creating => {
                 self.creations += 1;
@@ -264,31 +266,25 @@ impl Case {
     pub fn id(&self) -> Agreement {
         self.opened.agreement
     }
-
-    /// The name of its machine.
-    #[must_use]
-    pub fn machine(&self) -> MachineId {
-        machine_of(self.id())
-    }
 }
 
-/// The name of an agreement's machine.
+/// The name of the machine in which `provider` serves an agreement. A host may serve several providers.
 #[must_use]
-pub fn machine_of(agreement: Agreement) -> MachineId {
+pub fn machine_of(agreement: Agreement, provider: Address) -> MachineId {
     match agreement {
-        Agreement::Lease(id) => id.into(),
-        Agreement::Job(id) => id.into(),
+        Agreement::Lease(id) => machine_name(LEASE, id.0, provider),
+        Agreement::Job(id) => machine_name(JOB, id.0, provider),
     }
 }
 
-/// The agreement a machine belongs to by its name, if it has such a name.
+/// The agreement whose machine this is, if it is one of `provider`'s.
 #[must_use]
-pub fn agreement_of(machine: &MachineId) -> Option<Agreement> {
-    let number = |prefix| {
-        let digits = machine.as_str().strip_prefix(prefix)?;
-        digits.parse::<u64>().ok().filter(|n| n.to_string() == digits)
-    };
-    number("lease-")
-        .map(|n| Agreement::Lease(sublet_base::LeaseId(n)))
-        .or_else(|| number("job-").map(|n| Agreement::Job(sublet_base::JobId(n))))
+pub fn agreement_of(machine: &MachineId, provider: Address) -> Option<Agreement> {
+    let number = |kind| machine_number(machine, kind, provider);
+    number(LEASE)
+        .map(|n| Agreement::Lease(LeaseId(n)))
+        .or_else(|| number(JOB).map(|n| Agreement::Job(JobId(n))))
 }
+
+const LEASE: &str = "lease";
+const JOB: &str = "job";

@@ -1,6 +1,8 @@
 //! Does what was decided, one action at a time for each agreement. No decisions here: it writes down, calls, and reports.
 
-use sublet_base::UnixTime;
+use std::time::Duration;
+
+use sublet_base::{MachineId, Seconds, UnixTime};
 use sublet_chain::{Call, ReadError, SubmitError, TxKey};
 use sublet_client::HostError;
 use sublet_market::{JobDocument, MachineRequest};
@@ -8,6 +10,7 @@ use sublet_store::StoreError;
 use sublet_wire::host;
 use sublet_wire::link::Agreement;
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::case::{Case, Note};
 use crate::config::ProviderConfig;
@@ -27,10 +30,14 @@ pub(crate) enum ExecuteError {
     Read(#[from] ReadError),
     #[error("the journal failed")]
     Store(#[from] StoreError),
+    #[error("it was given up after {} s: something else is due", .0.as_secs())]
+    Late(Duration),
 }
 
-/// Does one action about one agreement.
-pub(crate) async fn execute(
+/// Does one action about one agreement. What waits for the host or for old events is given up after `left`, if that is
+/// given: it is decided again, and so is what else is due by then.
+pub(crate) async fn execute_within(
+    left: Option<Seconds>,
     state: &State,
     config: &ProviderConfig,
     policy: &Policy,
@@ -38,7 +45,23 @@ pub(crate) async fn execute(
     action: Action,
     now: UnixTime,
 ) -> Result<(), ExecuteError> {
-    let (id, machine) = (case.id(), case.machine());
+    let patient = matches!(action, Action::Note(_) | Action::Send(_) | Action::Finish);
+    let work = execute(state, config, policy, case, action, now);
+    match left.filter(|_| !patient).map(|left| Duration::from_secs(left.0.into())) {
+        Some(left) => timeout(left, work).await.unwrap_or(Err(ExecuteError::Late(left))),
+        None => work.await,
+    }
+}
+
+async fn execute(
+    state: &State,
+    config: &ProviderConfig,
+    policy: &Policy,
+    case: &Case,
+    action: Action,
+    now: UnixTime,
+) -> Result<(), ExecuteError> {
+    let (id, machine) = (case.id(), state.machine(case.id()));
     match action {
         Action::Note(note) => {
             tell(id, &note);
@@ -100,7 +123,7 @@ fn tell(id: Agreement, note: &Note) {
 async fn create(state: &State, config: &ProviderConfig, case: &Case) -> Result<(), ExecuteError> {
     let id = case.id();
     let request = match state.signed(case.opened.offer).await? {
-        Some(signed) => machine_request(case, config, &signed),
+        Some(signed) => machine_request(state.machine(id), case, config, &signed),
         None => Err("the offer was signed by another installation of this provider".to_owned()),
     };
     let request = match request {
@@ -116,7 +139,7 @@ async fn create(state: &State, config: &ProviderConfig, case: &Case) -> Result<(
         Err(HostError::Taken(_)) => {
             // Names of agreements are ours: an older store or another chain left this one.
             tracing::warn!(agreement = %id, "an unknown machine has this agreement's name; removing it");
-            Ok(state.host.delete(&case.machine()).await?)
+            Ok(state.host.delete(&state.machine(id)).await?)
         }
         Err(error) => {
             // Not when the host is away: that is seen, and passes by itself.
@@ -129,18 +152,23 @@ async fn create(state: &State, config: &ProviderConfig, case: &Case) -> Result<(
 }
 
 /// The machine an agreement needs. Its document was checked when it was handed over.
-fn machine_request(case: &Case, config: &ProviderConfig, signed: &Signed) -> Result<host::MachineRequest, String> {
+fn machine_request(
+    machine: MachineId,
+    case: &Case,
+    config: &ProviderConfig,
+    signed: &Signed,
+) -> Result<host::MachineRequest, String> {
     let document = case.document.as_deref().ok_or("no document was handed over")?;
     let unreadable = |error: serde_json::Error| format!("the document cannot be read: {error}");
     let driver = config.offers.iter().find(|o| o.name == signed.name).and_then(|o| o.driver);
     Ok(match case.id() {
         Agreement::Lease(_) => {
             let wanted: MachineRequest = serde_json::from_str(document).map_err(unreadable)?;
-            host::MachineRequest::for_lease(case.machine(), wanted, driver)
+            host::MachineRequest::for_lease(machine, wanted, driver)
         }
         Agreement::Job(_) => {
             let wanted: JobDocument = serde_json::from_str(document).map_err(unreadable)?;
-            host::MachineRequest::for_job(case.machine(), wanted, driver)
+            host::MachineRequest::for_job(machine, wanted, driver)
         }
     })
 }

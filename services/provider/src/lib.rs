@@ -20,10 +20,11 @@ mod offers;
 mod panel;
 mod peer;
 mod ports;
+mod prune;
 mod publish;
 mod settle;
 mod state;
-pub mod verdict;
+mod taken;
 mod wiring;
 
 pub use agent::{ProviderError, run};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sublet_base::{Amount, JobId, LeaseId, PeerKey};
-use sublet_chain::LeaseState;
+use sublet_chain::{Call, LeaseState, ReadError};
 use sublet_client::HostError;
 use sublet_machine::{Guest, Phase};
 use sublet_market::{Acceptance, BadWorkload, Signature, SignedAcceptance, Unproven, sums};
@@ -15,15 +15,13 @@ use sublet_wire::link::{
     Agreement, ByteSource, ByteStream, MachineState, PeerHandler, Refusal, RefusalReason, ResultArchive, Sentence,
     Status,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use crate::case::{Case, Finished, Note};
 use crate::decide::{OnChain, OnHost};
 use crate::handover::{Unfit, check};
 use crate::state::State;
-
-/// Bytes of a result on their way.
-const PIPE: usize = 64 << 10;
+use crate::taken::Taken;
 
 /// The handler.
 pub(crate) struct Peers {
@@ -75,6 +73,11 @@ fn from_workload(error: &BadWorkload) -> Refusal {
     refuse(reason, error.to_string())
 }
 
+fn unreachable(error: &ReadError) -> Refusal {
+    tracing::warn!(error = %error, "could not ask the chain for a peer");
+    refuse(RefusalReason::Busy, "the provider cannot reach the chain; try again")
+}
+
 impl Peers {
     pub(crate) fn new(state: Arc<State>) -> Self {
         Self { state }
@@ -112,6 +115,16 @@ impl Peers {
         }
     }
 
+    /// Whether the contract pays for this acceptance now: it asks a contract account for its signature, and knows the
+    /// escrow.
+    async fn payable(&self, signed: &SignedAcceptance) -> Result<(), Refusal> {
+        match self.state.ledger.check(&Call::SettleJob(signed.clone())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(refuse(RefusalReason::Invalid, format!("the contract does not take it: {why}"))),
+            Err(error) => Err(unreachable(&error)),
+        }
+    }
+
     /// What was heard last if it says the lease runs, else the chain's own word: the renter may have read it first.
     async fn lease_state(&self, lease: LeaseId) -> Result<LeaseState, Refusal> {
         if let Some(OnChain::Lease(record)) = self.state.heard().chain.get(&Agreement::Lease(lease))
@@ -121,10 +134,7 @@ impl Peers {
         }
         match self.state.ledger.lease(lease).await {
             Ok(record) => Ok(record.map_or(LeaseState::None, |record| record.state)),
-            Err(error) => {
-                tracing::warn!(error = %error, "could not ask the chain about a lease");
-                Err(refuse(RefusalReason::Busy, "the provider cannot reach the chain; try again"))
-            }
+            Err(error) => Err(unreachable(&error)),
         }
     }
 }
@@ -156,7 +166,7 @@ impl PeerHandler for Peers {
 
     async fn handover(&self, peer: PeerKey, agreement: Agreement, document: String) -> Result<(), Refusal> {
         let case = self.case(peer, agreement)?;
-        if case.document.as_ref() == Some(&document) {
+        if case.document.as_deref() == Some(&*document) {
             return Ok(());
         }
         if case.ended_at.is_some() {
@@ -172,42 +182,39 @@ impl PeerHandler for Peers {
     async fn status(&self, peer: PeerKey, agreement: Agreement) -> Result<Status, Refusal> {
         let case = self.case(peer, agreement)?;
         let heard = self.state.heard();
-        Ok(status(&case, heard.chain.get(&agreement), heard.on_host(&case.machine())))
+        Ok(status(&case, heard.chain.get(&agreement), heard.on_host(&self.state.machine(agreement))))
     }
 
     async fn connect(&self, peer: PeerKey, lease: LeaseId, port: u16) -> Result<ByteStream, Refusal> {
         let case = self.active(peer, lease).await?;
-        self.state.host.connect(&case.machine(), port).await.map_err(from_host)
+        self.state.host.connect(&self.state.machine(case.id()), port).await.map_err(from_host)
     }
 
     async fn result(&self, peer: PeerKey, job: JobId) -> Result<ResultArchive, Refusal> {
         let (case, finished) = finished(self.judged(peer, job)?)?;
-        let for_renter = case.opened.peer_key == peer;
+        let first_for_renter = case.opened.peer_key == peer && !case.fetched;
         let (length, hash) = (finished.result.bytes, finished.result.hash);
-        let mut source: ByteSource = match &case.verdict {
+        let source: ByteSource = match &case.verdict {
             Some(verdict) => Box::new(std::io::Cursor::new(verdict.archive())),
-            None => self.state.host.result(&case.machine()).await.map_err(from_host)?,
+            None => self.state.host.result(&self.state.machine(case.id())).await.map_err(from_host)?,
         };
-        let (reader, mut writer) = tokio::io::duplex(PIPE);
+        let (content, taken) = Taken::new(source.take(length), length);
         let state = self.state.clone();
         tokio::spawn(async move {
-            let mut content = (&mut source).take(length);
-            let sent = tokio::io::copy(&mut content, &mut writer).await;
             // The renter may leave at any time; then it has not got the result.
-            let whole = writer.shutdown().await.is_ok() && sent.is_ok_and(|sent| sent == length);
-            if whole
-                && for_renter
+            if taken.await.is_ok()
+                && first_for_renter
                 && let Err(error) = state.note(case.id(), Note::Fetched).await
             {
                 tracing::warn!(agreement = %case.id(), error = %error, "could not note that the result was fetched");
             }
         });
-        Ok(ResultArchive { length, hash, content: Box::new(reader) })
+        Ok(ResultArchive { length, hash, content: Box::new(content) })
     }
 
     async fn document(&self, peer: PeerKey, job: JobId) -> Result<String, Refusal> {
         let case = self.judged(peer, job)?;
-        case.document.ok_or_else(|| refuse(RefusalReason::NotReady, "the job was never handed over"))
+        case.document.map(|document| document.as_ref().to_owned()).ok_or_else(|| refuse(RefusalReason::NotReady, "the job was never handed over"))
     }
 
     async fn accept(&self, peer: PeerKey, acceptance: Acceptance, signature: Signature) -> Result<(), Refusal> {
@@ -215,17 +222,21 @@ impl PeerHandler for Peers {
         if acceptance.result_hash != finished.result.hash {
             return Err(refuse(RefusalReason::HashDiffers, "that is not this job's result"));
         }
+        // The first that holds is enough; one that turns out not to is forgotten.
+        if case.acceptance.is_some() {
+            return Ok(());
+        }
         let least = asked(&case, &finished);
         if acceptance.cost < least {
             return Err(refuse(RefusalReason::Invalid, format!("the job costs {least}")));
         }
         let signed = SignedAcceptance { acceptance, signature };
-        match signed.verify(&self.state.ledger.domain(), case.opened.renter) {
-            Ok(()) => {}
-            // A contract account: the contract will ask it when the job is settled.
-            Err(Unproven::NotAKey) => {}
-            Err(error @ Unproven::OtherSigner { .. }) => return Err(refuse(RefusalReason::Invalid, error.to_string())),
+        if let Err(error @ Unproven::OtherSigner { .. }) =
+            signed.verify(&self.state.ledger.domain(), case.opened.renter)
+        {
+            return Err(refuse(RefusalReason::Invalid, error.to_string()));
         }
+        self.payable(&signed).await?;
         let note = Note::Accepted(Some(Box::new(signed)));
         self.state.note(case.id(), note).await.map_err(|e| from_store(&e))?;
         tracing::info!(agreement = %case.id(), "the renter accepted the result");
@@ -239,12 +250,12 @@ impl PeerHandler for Peers {
             Agreement::Lease(_) => LogSource::Console,
             Agreement::Job(_) => LogSource::Stdout,
         };
-        self.state.host.logs(&case.machine(), source, follow).await.map_err(from_host)
+        self.state.host.logs(&self.state.machine(case.id()), source, follow).await.map_err(from_host)
     }
 
     async fn set_keys(&self, peer: PeerKey, lease: LeaseId, authorized_keys: Vec<String>) -> Result<(), Refusal> {
         let case = self.active(peer, lease).await?;
-        self.state.host.set_keys(&case.machine(), authorized_keys).await.map_err(from_host)?;
+        self.state.host.set_keys(&self.state.machine(case.id()), authorized_keys).await.map_err(from_host)?;
         Ok(())
     }
 }
@@ -256,7 +267,7 @@ fn status(case: &Case, chain: Option<&OnChain>, host: OnHost<'_>) -> Status {
             l.price.over(sublet_base::Seconds(l.paid_seconds.0.saturating_add(l.owed_seconds.0))).ok()
         }
         Some(OnChain::Job(_) | OnChain::Disputed { .. }) => case.finished.as_ref().map(|f| asked(case, f)),
-        Some(OnChain::Nothing) | None => None,
+        Some(OnChain::Nothing(_)) | None => None,
     };
     Status { state: machine_state(case, host), cost }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::config::{OfferConfig, ProviderConfig};
 use crate::offers::{Signed, Signing, Step, capacity, step};
 use crate::ports::OfferBoard;
-use crate::state::{SIGNED, STANDING, State};
+use crate::state::{LEAVING, SIGNED, STANDING, State};
 
 /// Looks whether something has to change this often.
 const EVERY: Duration = Duration::from_secs(2);
@@ -54,14 +54,13 @@ pub(crate) async fn publish(
         let round = round(&state, &config, &wallet, &boards, &mut posted);
         match stop.run_until_cancelled(round).await {
             None => return Ok(()),
-            Some(Ok(())) => complaint.clear(),
-            Some(Err(error)) => {
+            Some(errors) => {
                 // Said once, not every round.
-                let text = sublet_daemon::report(&error);
-                if text != complaint {
+                let text = errors.iter().map(|error| sublet_daemon::report(error)).collect::<Vec<_>>().join("; ");
+                if text != complaint && !text.is_empty() {
                     tracing::warn!(error = %text, "offers are not up to date");
-                    complaint = text;
                 }
+                complaint = text;
             }
         }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
@@ -76,26 +75,34 @@ async fn round(
     wallet: &Wallet,
     boards: &[Arc<dyn OfferBoard>],
     posted: &mut Posted,
-) -> Result<(), PublishError> {
+) -> Vec<PublishError> {
     // A solver refuses offers of a provider that is not registered and online.
     let (record, now) = {
         let heard = state.heard();
         (heard.account.clone(), heard.now)
     };
-    let Some(record) = record.filter(|r| r.online) else { return Ok(()) };
-    take_back(state, config, record.epoch).await?;
+    let Some(record) = record.filter(|r| r.online) else { return vec![] };
+    let mut errors: Vec<_> = take_back(state, config, record.epoch).await.err().into_iter().collect();
     if config.offers.is_empty() {
-        return Ok(());
+        return errors;
     }
-    let host = state.host.report().await?;
+    let host = match state.host.report().await {
+        Ok(host) => host,
+        Err(error) => {
+            errors.push(error.into());
+            return errors;
+        }
+    };
     let signing = Signing { provider: state.me, epoch: record.epoch, now, validity: config.offer_validity };
     for wanted in &config.offers {
         let room = capacity(&host, wanted, config.offers.len());
-        if let Some(signed) = stand(state, wallet, wanted, room, signing).await? {
-            post(&signed, boards, posted).await;
+        match stand(state, wallet, wanted, room, signing).await {
+            Ok(Some(signed)) => post(&signed, boards, posted).await,
+            Ok(None) => {}
+            Err(error) => errors.push(error),
         }
     }
-    Ok(())
+    errors
 }
 
 /// Cancels what stands but is not configured any more.
@@ -106,16 +113,33 @@ async fn take_back(state: &State, config: &ProviderConfig, epoch: u64) -> Result
             continue;
         }
         if document.value.offer.offer.epoch == epoch {
-            cancel(state, document.value.hash).await?;
+            leave(state, &document.value).await?;
+        } else {
+            standing.delete(&document.key, Expect::Anything).await?;
         }
-        standing.delete(&document.key, Expect::Anything).await?;
         tracing::info!(name = document.key, "took an offer back");
+    }
+    for document in state.store.documents(LEAVING).list::<Signed>().await? {
+        if !config.offers.iter().any(|o| o.name == document.key) {
+            cancel(state, &document.value).await?;
+        }
     }
     Ok(())
 }
 
-async fn cancel(state: &State, hash: B256) -> Result<(), SubmitError> {
-    state.ledger.submit(&TxKey::passing(format!("offer/cancel/{hash}")), &Call::CancelOffer(hash)).await.map(|_| ())
+/// An offer stands no longer, whatever becomes of its cancellation.
+async fn leave(state: &State, signed: &Signed) -> Result<(), StoreError> {
+    let mut tx = state.store.begin().await?;
+    tx.delete_document(STANDING, &signed.name, Expect::Anything).await?;
+    tx.put_document(LEAVING, &signed.name, signed, Expect::Anything).await?;
+    tx.commit().await
+}
+
+/// Cancels an offer that is leaving; again is harmless.
+async fn cancel(state: &State, signed: &Signed) -> Result<(), PublishError> {
+    let (hash, key) = (signed.hash, TxKey::passing(format!("offer/cancel/{}", signed.hash)));
+    state.ledger.submit(&key, &Call::CancelOffer(hash)).await?;
+    Ok(state.store.documents(LEAVING).delete(&signed.name, Expect::Anything).await?)
 }
 
 /// The signed offer that stands for a configured one, after replacing it if it has to change.
@@ -126,6 +150,10 @@ async fn stand(
     room: u32,
     signing: Signing,
 ) -> Result<Option<Signed>, PublishError> {
+    // Both together would promise more than there is.
+    if let Some(leaving) = state.store.documents(LEAVING).get::<Signed>(&wanted.name).await? {
+        cancel(state, &leaving.value).await?;
+    }
     let standing = state.store.documents(STANDING);
     let signed: Option<Signed> = standing.get(&wanted.name).await?.map(|d| d.value);
     match step(wanted, room, signing, signed.as_ref()) {
@@ -135,8 +163,9 @@ async fn stand(
             Ok(None)
         }
         Step::Replace { with, cancel: old } => {
-            if let Some(hash) = old {
-                cancel(state, hash).await?;
+            if let (Some(_), Some(signed)) = (old, &signed) {
+                leave(state, signed).await?;
+                cancel(state, signed).await?;
             }
             sign(state, wallet, wanted, *with).await.map(Some)
         }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_base::{Address, B256, MachineId, UnixTime};
 use sublet_chain::{Ledger, ProviderRecord};
-use sublet_store::{Begun, Store, StoreError, Tx};
+use sublet_store::{Begun, Expect, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
 use tokio::sync::Notify;
 
-use crate::case::{BadEntry, Case, KIND, Note, Opened};
+use crate::case::{BadEntry, Case, KIND, Note, Opened, machine_of};
 use crate::decide::{OnChain, OnHost};
+use crate::execute::ExecuteError;
 use crate::offers::Signed;
 use crate::panel::Panels;
 use crate::ports::Host;
@@ -20,6 +21,10 @@ use crate::ports::Host;
 pub(crate) const SIGNED: &str = "signed-offer";
 /// Documents: the offer that stands, by its name in the configuration.
 pub(crate) const STANDING: &str = "standing-offer";
+/// Documents: an offer that is being cancelled, by its name in the configuration. It may still be opened.
+pub(crate) const LEAVING: &str = "leaving-offer";
+/// Documents: the info of this account's registration, by the account.
+const INFO: &str = "registered-info";
 
 /// The last things heard.
 #[derive(Debug, Default)]
@@ -28,10 +33,14 @@ pub(crate) struct Heard {
     pub(crate) now: UnixTime,
     /// What the chain said about each case.
     pub(crate) chain: BTreeMap<Agreement, OnChain>,
+    /// Cases that the chain has shown since this process started.
+    shown: BTreeSet<Agreement>,
     /// Cases whose answer is out of date.
     pub(crate) stale: BTreeSet<Agreement>,
     /// The provider's own record.
     pub(crate) account: Option<ProviderRecord>,
+    /// The info of the last registration, once it is known; empty if there is none.
+    pub(crate) info: Option<String>,
     /// Machines, if the host answered the last time it was asked.
     pub(crate) machines: Option<BTreeMap<MachineId, MachineView>>,
     /// When the host last answered.
@@ -99,6 +108,11 @@ impl State {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name of an agreement's machine.
+    pub(crate) fn machine(&self, id: Agreement) -> MachineId {
+        machine_of(id, self.me)
+    }
+
     pub(crate) fn case(&self, id: Agreement) -> Option<Case> {
         self.cases().get(&id).cloned()
     }
@@ -133,6 +147,7 @@ impl State {
         self.cases().remove(&id);
         let mut heard = self.heard();
         heard.chain.remove(&id);
+        heard.shown.remove(&id);
         heard.stale.remove(&id);
         if let Agreement::Job(job) = id {
             self.panels.dismiss(job);
@@ -144,9 +159,47 @@ impl State {
     pub(crate) async fn signed(&self, hash: B256) -> Result<Option<Signed>, StoreError> {
         Ok(self.store.documents(SIGNED).get(&hash.to_string()).await?.map(|d| d.value))
     }
+
+    /// Learns what the last registration says about us: from the store, else from the chain's old events, which takes a
+    /// while. Only we register.
+    pub(crate) async fn learn_info(&self) -> Result<(), ExecuteError> {
+        let known = self.store.documents(INFO).get(&self.me.to_string()).await?.map(|d| d.value);
+        let info: String = match known {
+            Some(info) => info,
+            None => self.ledger.provider_info(self.me).await?.unwrap_or_default(),
+        };
+        self.know_info(info).await
+    }
+
+    /// Keeps what a registration says.
+    pub(crate) async fn know_info(&self, info: String) -> Result<(), ExecuteError> {
+        self.store.documents(INFO).put(&self.me.to_string(), &info, Expect::Anything).await?;
+        self.heard().info = Some(info);
+        Ok(())
+    }
+
+    /// Another registration is about to be sent: what is known may be out of date from here on.
+    pub(crate) async fn doubt_info(&self) -> Result<(), ExecuteError> {
+        self.heard().info = None;
+        Ok(self.store.documents(INFO).delete(&self.me.to_string(), Expect::Anything).await?)
+    }
 }
 
 impl Heard {
+    /// Takes in what the chain, whose head is `head`, says about a case.
+    pub(crate) fn hear(&mut self, id: Agreement, answer: OnChain, head: u64) {
+        let answer = match (answer, self.chain.get(&id)) {
+            (OnChain::Nothing(_), _) if self.shown.contains(&id) || head < self.followed => OnChain::Nothing(None),
+            (OnChain::Nothing(_), Some(OnChain::Nothing(Some(since)))) => OnChain::Nothing(Some(*since)),
+            (OnChain::Nothing(_), _) => OnChain::Nothing(Some(self.now)),
+            (answer @ (OnChain::Lease(_) | OnChain::Job(_) | OnChain::Disputed { .. }), _) => {
+                self.shown.insert(id);
+                answer
+            }
+        };
+        self.chain.insert(id, answer);
+    }
+
     /// What the host says about a machine.
     pub(crate) fn on_host(&self, id: &MachineId) -> OnHost<'_> {
         match &self.machines {
@@ -159,4 +212,31 @@ impl Heard {
 /// The journal key of an agreement.
 pub(crate) fn key(id: Agreement) -> String {
     id.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use sublet_base::LeaseId;
+
+    use super::*;
+    use crate::decide::tests::lease_on_chain;
+
+    #[test]
+    fn nothing_counts_only_from_a_head_above_the_opening_and_of_what_was_never_shown() {
+        let id = Agreement::Lease(LeaseId(7));
+        let mut heard = Heard { now: UnixTime(100), followed: 50, ..Heard::default() };
+        let mut next = |answer, head, now| {
+            heard.now = UnixTime(now);
+            heard.hear(id, answer, head);
+            heard.chain.get(&id).cloned()
+        };
+        let nothing = |since: Option<u64>| Some(OnChain::Nothing(since.map(UnixTime)));
+        assert_eq!(next(OnChain::Nothing(None), 49, 100), nothing(None), "a node that lags");
+        assert_eq!(next(OnChain::Nothing(None), 50, 101), nothing(Some(101)));
+        assert_eq!(next(OnChain::Nothing(None), 51, 110), nothing(Some(101)), "ever since");
+        assert_eq!(next(OnChain::Nothing(None), 49, 120), nothing(None));
+        assert_eq!(next(OnChain::Nothing(None), 52, 130), nothing(Some(130)), "afresh");
+        assert!(matches!(next(lease_on_chain(), 53, 140), Some(OnChain::Lease(_))));
+        assert_eq!(next(OnChain::Nothing(None), 54, 150), nothing(None), "shown once, it exists");
+    }
 }

@@ -8,5 +8,7 @@ pub mod link;
 #[cfg(feature = "solver")]
 pub mod provider;
 pub mod solver;
+#[cfg(feature = "grpc")]
+pub mod verdict;
 #[cfg(all(feature = "grpc", feature = "link"))]
 pub mod workload;

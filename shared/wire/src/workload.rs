@@ -1,7 +1,7 @@
 //! The machine that a workload asks for. Provider and mediator make it by the same rule: an exact result must not depend
 //! on who runs the job, nor on the agreement's number.
 
-use sublet_base::{GiB, MachineId};
+use sublet_base::{Address, GiB, MachineId};
 use sublet_machine::{DriverKind, ImageRef, Resources};
 use sublet_market as market;
 
@@ -33,6 +33,29 @@ impl MachineRequest {
         let guest = Configure { hostname, workload, env: vec![], files: vec![], pids: LOGIN_PIDS };
         Self { id, resources: resources(&wanted.resources, LOGIN_PIDS), image: image(wanted.image), driver, guest }
     }
+}
+
+/// The name of the machine in which `account` serves one of its numbered agreements. It bears the account's mark, so that a
+/// host may serve several accounts.
+///
+/// # Panics
+/// If `kind` is no short word of lower-case letters.
+#[must_use]
+pub fn machine_name(kind: &str, number: u64, account: Address) -> MachineId {
+    let name = format!("{kind}-{number}-{}", mark(account));
+    name.parse().expect("a word, a number and a mark are a name")
+}
+
+/// The number of the agreement whose machine this is, if it is one of `account`'s of this kind.
+#[must_use]
+pub fn machine_number(machine: &MachineId, kind: &str, account: Address) -> Option<u64> {
+    let (digits, whose) = machine.as_str().strip_prefix(kind)?.strip_prefix('-')?.split_once('-')?;
+    let number = digits.parse::<u64>().ok().filter(|n| n.to_string() == digits)?;
+    (whose == mark(account)).then_some(number)
+}
+
+fn mark(account: Address) -> String {
+    account.as_slice()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How many machines of this size, each for an agreement of this kind, a whole host has room for, side by side. A zero in
@@ -81,6 +104,18 @@ mod tests {
         assert_eq!((&provider.guest, provider.resources), (&mediator.guest, mediator.resources));
         assert_eq!(provider.guest.env, ["A=1", "B=2"]);
         assert_eq!((provider.resources.memory, provider.resources.disk), (MiB(64), GiB(1)));
+    }
+
+    #[test]
+    fn a_machine_belongs_to_one_account_and_one_kind() {
+        let (me, other) = (Address::repeat_byte(0xab), Address::repeat_byte(2));
+        let machine = machine_name("job", 7, me);
+        assert_eq!(machine.as_str(), "job-7-abababab");
+        assert_eq!(machine_number(&machine, "job", me), Some(7));
+        assert_eq!((machine_number(&machine, "job", other), machine_number(&machine, "lease", me)), (None, None));
+        for foreign in ["job-7", "job-07-abababab", "job-x-abababab", "jobs-7-abababab", "web1"] {
+            assert_eq!(machine_number(&foreign.parse().expect("a name"), "job", me), None, "{foreign}");
+        }
     }
 
     #[test]

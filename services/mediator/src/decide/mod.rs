@@ -22,7 +22,7 @@ use sublet_chain::{DisputeRecord, DisputeStage, SeatStage};
 use sublet_market::agreement::{CourtRules, commitment};
 use sublet_wire::host::MachineView;
 
-pub use vote::{patience, wanted};
+pub use vote::{lapsed, patience, wanted};
 
 use crate::case::{Ballot, Case, Note, job_of};
 
@@ -157,7 +157,7 @@ fn commit(case: &Case, me: Address, seen: Seen<'_>, host: OnHost<'_>, policy: &P
     if let Some(ballot) = &case.ballot {
         return Some(Action::Send(Send::Commit(commitment(case.id(), me, ballot.hash, ballot.salt))));
     }
-    vote::verdict(case, seen, policy).map(Action::Seal).or_else(|| run::run(case, host, policy))
+    vote::verdict(case, seen, policy).map(Action::Seal).or_else(|| run::run(case, host, seen.now, policy))
 }
 
 /// What our seat costs us is worth a line in the log.
@@ -178,23 +178,31 @@ fn reveal(case: &Case, me: Address, dispute: &DisputeRecord) -> Option<Action> {
 fn clean_up(case: &Case, host: OnHost<'_>) -> Option<Action> {
     match host {
         OnHost::Silent => None,
-        OnHost::Here(machine) if case.found.is_some() && machine.result == case.found && !case.kept => {
-            Some(Action::Keep)
-        }
+        OnHost::Here(machine) if case.found.is_some() && !case.kept && shows(case, machine) => Some(Action::Keep),
         OnHost::Here(_) => Some(Action::Delete),
         // Deleting again also ends a creation that was cut short by a crash and that the host does not show yet.
         OnHost::Absent => case.may_exist.then_some(Action::Delete),
     }
 }
 
+/// Whether the archive of what was found can be had while this machine is there.
+fn shows(case: &Case, machine: &MachineView) -> bool {
+    case.timed_out.is_some() || machine.result == case.found
+}
+
 fn resolved(case: &Case, now: UnixTime, host: OnHost<'_>, policy: &Policy) -> Option<Action> {
     let Some(over_at) = case.over_at else { return Some(Action::Note(Note::Over(now))) };
+    let kept_long_enough = now >= over_at.plus(policy.retention);
+    // An archive that could not be kept until now must not keep its machine for ever.
+    if kept_long_enough && matches!(host, OnHost::Here(_)) {
+        return Some(Action::Delete);
+    }
     if let Some(action) = clean_up(case, host) {
         return Some(action);
     }
     match (host, case.kept) {
         (OnHost::Silent, _) if case.may_exist => None,
-        (_, true) if now < over_at.plus(policy.retention) => None,
+        (_, true) if !kept_long_enough => None,
         (_, true) => Some(Action::Drop),
         (_, false) => Some(Action::Finish),
     }

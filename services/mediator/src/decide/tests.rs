@@ -309,6 +309,9 @@ impl World {
         if !wanted(&case, &record, address(ME)) {
             return;
         }
+        if lapsed(&case, self.now, Seconds(80)) {
+            self.notes.push(Note::Unasked);
+        }
         if case.document.is_none() {
             match self.truth.gives_document {
                 true => self.notes.push(Note::Document("{}".into())),
@@ -408,11 +411,84 @@ fn silence_is_a_verdict_only_after_patience_and_several_questions() {
         let seen = Seen { dispute: &dispute, block: 1, stage_since: 1, now: UnixTime(now), turn: 0 };
         vote::verdict(&case, seen, &policy)
     };
-    let silence = |times| Some(Silence { since: UnixTime(START), times });
+    let silence = |times, asked| {
+        Some(Silence { since: UnixTime(START), last: UnixTime(START + asked), times })
+    };
     assert_eq!(at(None, START + 10 * waits), None, "never asked");
-    assert_eq!(at(silence(2), START + waits), None, "hardly asked");
-    assert_eq!(at(silence(3), START + waits - 1), None, "not long enough");
-    assert_eq!(at(silence(3), START + waits), Some(B256::ZERO));
+    assert_eq!(at(silence(2, waits), START + waits), None, "hardly asked");
+    assert_eq!(at(silence(3, waits - 1), START + waits), None, "not for long enough");
+    assert_eq!(at(silence(3, waits - 1), START + 10 * waits), None, "nobody asked meanwhile");
+    assert_eq!(at(silence(3, waits), START + waits), Some(B256::ZERO));
+}
+
+#[test]
+fn silence_counts_only_while_somebody_asks_and_afresh_after_the_document() {
+    let mut case = Case::new(raised());
+    case.learn(&Note::Unanswered(UnixTime(START)));
+    assert!(!lapsed(&case, UnixTime(START + 80), Seconds(80)) && lapsed(&case, UnixTime(START + 81), Seconds(80)));
+    case.learn(&Note::Unasked);
+    case.learn(&Note::Unanswered(UnixTime(START + 500)));
+    assert_eq!(case.silence.map(|s| (s.since, s.times)), Some((UnixTime(START + 500), 1)));
+    case.learn(&Note::Document("{}".into()));
+    assert_eq!(case.silence, None, "it answers");
+
+    let step = |note: &Note| sublet_store::StepRecord {
+        step: note.step().0.to_owned(),
+        state: note.step().1,
+        data: serde_json::to_value(note).expect("a note"),
+    };
+    let entry = sublet_store::Entry {
+        key: "dispute/job-7".into(),
+        kind: crate::case::KIND.into(),
+        payload: serde_json::to_value(raised()).expect("a case"),
+        state: sublet_store::EntryState::Open,
+        steps: vec![step(&Note::Unanswered(UnixTime(START))), step(&Note::Missed)],
+    };
+    let taken_up = Case::from_entry(&entry).expect("readable");
+    assert_eq!((taken_up.silence, taken_up.missed), (None, true), "a former process's questions do not count");
+}
+
+#[test]
+fn a_timeout_is_voted_for_only_if_its_provider_submitted_it() {
+    let document = serde_json::json!({ "module": { "name": "m", "version": "1.0.0" },
+        "image": { "name": "m", "digest": Digest([1; 32]) }, "argv": ["/bin/true"], "env": {}, "inputs": {},
+        "resources": { "vcpus": 1, "memory_mib": 64, "disk_gib": 1 }, "class": "exact", "timeout": 60 })
+    .to_string();
+    let timeout = sublet_wire::verdict::Verdict::timeout(Seconds(60)).result();
+    for (submitted, found) in [(timeout.hash, Some(timeout)), (SUBMITTED, None)] {
+        let mut case = Case::new(Raised { submitted, ..raised() });
+        case.learn(&Note::Document(document.clone()));
+        let running = machine(Phase::Running, Guest::Silent, None);
+        let mut next = |now| {
+            let action = run::run(&case, OnHost::Here(&running), UnixTime(START + now), &Policy::default());
+            if let Some(Action::Note(note)) = &action {
+                case.learn(note);
+            }
+            action
+        };
+        assert_eq!(next(0), Some(Action::Note(Note::Runs(UnixTime(START)))));
+        assert_eq!(next(60), None);
+        assert_eq!(next(61), found.map(|_| Action::Note(Note::TimedOut(Seconds(60)))));
+        assert_eq!(next(62), found.map(|_| Action::Keep), "its renter may want it");
+        assert_eq!(case.found, found);
+    }
+}
+
+#[test]
+fn an_archive_that_cannot_be_kept_does_not_keep_its_machine_for_ever() {
+    let mut case = Case::new(raised());
+    for note in [Note::Creating, Note::Found(result(OTHER)), Note::Over(UnixTime(START))] {
+        case.learn(&note);
+    }
+    let dispute = DisputeRecord { stage: DisputeStage::Resolved, ..World::new(HONEST).record() };
+    let full = machine(Phase::Stopped, Guest::Exited { code: 0 }, Some(result(OTHER)));
+    let policy = Policy::default();
+    let at = |now| {
+        let seen = Seen { dispute: &dispute, block: 20, stage_since: 1, now: UnixTime(START + now), turn: 0 };
+        decide(&case, address(ME), Some(seen), OnHost::Here(&full), &policy)
+    };
+    let retention = u64::from(policy.retention.0);
+    assert_eq!((at(retention - 1), at(retention)), (Some(Action::Keep), Some(Action::Delete)));
 }
 
 #[test]

@@ -26,6 +26,13 @@ pub fn wanted(case: &Case, dispute: &DisputeRecord, me: Address) -> bool {
     drawn && case.ballot.is_none() && (case.document.is_none() || !case.archive_seen)
 }
 
+/// Whether the provider was last asked so long ago that what it did not answer before counts no longer: it may have been
+/// we who were away.
+#[must_use]
+pub fn lapsed(case: &Case, now: UnixTime, gap: Seconds) -> bool {
+    case.silence.is_some_and(|silence| now > silence.last.plus(gap))
+}
+
 /// How long a provider is asked in vain before its silence is a verdict.
 #[must_use]
 pub fn patience(dispute: &DisputeRecord, policy: &Policy) -> Seconds {
@@ -46,9 +53,10 @@ pub(super) fn verdict(case: &Case, seen: Seen<'_>, policy: &Policy) -> Option<B2
     }
 }
 
+/// What counts is for how long it was asked, not for how long ago: the time in which we were away is not its silence.
 fn gave_up(case: &Case, seen: Seen<'_>, policy: &Policy) -> bool {
     let patience = patience(seen.dispute, policy);
-    case.silence.is_some_and(|s| s.times >= policy.asks && seen.now >= s.since.plus(patience))
+    case.silence.is_some_and(|s| s.times >= policy.asks && s.last >= s.since.plus(patience))
 }
 
 fn last_moment(seen: Seen<'_>, policy: &Policy) -> bool {

@@ -8,7 +8,7 @@ use sublet_chain::ProviderRecord;
 pub struct AccountView<'a> {
     /// As registered, or not at all.
     pub record: Option<&'a ProviderRecord>,
-    /// The info it was registered with.
+    /// The info it was registered with, if that is known yet.
     pub registered_info: Option<&'a str>,
     /// Free balance in the contract.
     pub free: Amount,
@@ -51,8 +51,8 @@ pub enum AccountAction {
 /// The next thing to do about the account. `None`: nothing.
 #[must_use]
 pub fn decide_account(view: &AccountView<'_>, policy: &AccountPolicy, now: UnixTime) -> Option<AccountAction> {
-    let same_info = view.registered_info == Some(view.info);
-    let Some(record) = view.record.filter(|r| r.peer_key == view.peer_key && same_info) else {
+    let other_info = view.registered_info.is_some_and(|info| info != view.info);
+    let Some(record) = view.record.filter(|r| r.peer_key == view.peer_key && !other_info) else {
         return Some(AccountAction::Register);
     };
     let host_lives = now <= view.host_seen.plus(policy.host_patience);

@@ -2,20 +2,21 @@
 //!
 //! ```text
 //! Open: document (handed over, or on chain) -> create -> start -> exited -> acceptance ? SettleJob : SubmitJob     (unable in time: RejectJob)
-//! Submitted: acceptance ? SettleJob : window over ? FinalizeJob
+//! Submitted: window over ? FinalizeJob : acceptance ? SettleJob
 //! Ended: keep the result for a while if nobody fetched it -> delete the machine
 //! ```
-//! A machine that breaks is made again while there is time: a job may be run twice, since only its result counts.
+//! A machine that breaks or stops is made or started again while there is time: a job may be run twice, since only its
+//! result counts.
 
 use sublet_base::{Seconds, UnixTime};
 use sublet_chain::{DisputeRecord, DisputeStage, JobEnd, JobRecord, JobState};
 use sublet_machine::{Guest, Phase};
 use sublet_market::{Class, JobDocument};
 use sublet_wire::host::MachineView;
+use sublet_wire::verdict::Verdict;
 
 use super::{Action, OnHost, Policy, Send, delay, look_up, nearly, reject, wind_up};
 use crate::case::{Case, Finished, Note};
-use crate::verdict::Verdict;
 
 pub(super) fn decide(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     match job.state {
@@ -36,9 +37,6 @@ fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &
     if let Some(finished) = &case.finished {
         return hand_in(case, job, finished, host, now, policy);
     }
-    if let Some(action) = look_up(case) {
-        return Some(action);
-    }
     let may_reject = now <= job.start_by;
     if case.failed.is_some() {
         return match host {
@@ -47,17 +45,32 @@ fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &
             OnHost::Silent | OnHost::Absent => None,
         };
     }
-    let last_moment = may_reject && now >= nearly(job.start_by, job.opened_at, policy);
-    let decline = || Some(reject(case, Send::RejectJob, delay(case, host)));
-    let Some(document) = &case.document else {
-        return if last_moment { decline() } else { None };
-    };
+    // What does not run by now is better declined while that costs nothing.
+    if may_reject && now >= nearly(job.start_by, job.opened_at, policy) && !runs(case, host) {
+        return Some(reject(case, Send::RejectJob, delay(case, host)));
+    }
+    if let Some(action) = look_up(case) {
+        return Some(action);
+    }
+    let document = case.document.as_deref()?;
     match host {
-        // The host had no room, or was away: better to say so while it costs nothing.
-        OnHost::Silent | OnHost::Absent if last_moment && case.started_at.is_none() => decline(),
         OnHost::Silent => None,
         OnHost::Absent => again(case, job, document, now, policy).or(Some(Action::Create)),
         OnHost::Here(machine) => work(case, job, document, machine, now, policy),
+    }
+}
+
+/// Whether the task is under way, as far as can be told.
+fn runs(case: &Case, host: OnHost<'_>) -> bool {
+    match host {
+        OnHost::Silent => case.started_at.is_some(),
+        OnHost::Absent => false,
+        OnHost::Here(machine) => match machine.phase {
+            _ if machine.result.is_some() => true,
+            Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming | Phase::Stopping => true,
+            Phase::Stopped => case.starts > 0,
+            Phase::Creating | Phase::Starting | Phase::Failed(_) | Phase::Deleting | Phase::Deleted => false,
+        },
     }
 }
 
@@ -84,20 +97,26 @@ fn work(
     }
     let timeout = timeout_of(document);
     let ran = case.started_at.map_or(0, |at| now.since(at));
-    let overdue = ran > u64::from(timeout.0);
     let used = Seconds(u32::try_from(ran).unwrap_or(u32::MAX)).min(timeout);
+    let out_of_time = now >= nearly(job.run_by, job.opened_at, policy);
     match (&machine.phase, &machine.guest) {
         (Phase::Failed(reason), _) => {
             let hopeless = case.creations >= policy.creations || again(case, job, document, now, policy).is_some();
             Some(if hopeless { failed(reason) } else { Action::Delete })
         }
-        (_, Guest::GaveUp { reason }) => Some(judge(case, Verdict::gave_up(reason, used), now)),
-        (Phase::Stopped, _) if overdue => Some(judge(case, Verdict::timeout(timeout), now)),
-        (Phase::Stopped, _) if case.starts >= policy.starts => {
-            Some(judge(case, Verdict::gave_up("its machine kept stopping without a result", used), now))
+        (_, Guest::GaveUp { reason }) => Some(gave_up(case, reason, used, now)),
+        // One uninterrupted run lasted as long as it may: mediators who run it again come to the same.
+        (Phase::Running | Phase::Paused, _) if ran > u64::from(timeout.0) => {
+            Some(Action::Note(Note::Judged(Verdict::timeout(timeout), now)))
+        }
+        (Phase::Running | Phase::Paused, _) if out_of_time => {
+            Some(gave_up(case, "it had not ended when the time for it was up", used, now))
+        }
+        // By its task or by its host, nobody can tell: it is run again while there is time.
+        (Phase::Stopped, _) if out_of_time || case.starts >= policy.starts => {
+            Some(gave_up(case, "its machine kept stopping without a result", used, now))
         }
         (Phase::Stopped, _) => Some(Action::Start),
-        (Phase::Running | Phase::Paused, _) if overdue => Some(Action::Stop),
         (
             Phase::Creating
             | Phase::Starting
@@ -113,7 +132,8 @@ fn work(
     }
 }
 
-/// There is a result: paid at once by the renter's acceptance, else declared in time.
+/// There is a result: paid at once by the renter's acceptance, else declared in time. At the last moment it is declared
+/// even so: an acceptance is settled after that as well, and one that the contract does not take must not cost the pledge.
 fn hand_in(
     case: &Case,
     job: &JobRecord,
@@ -122,11 +142,17 @@ fn hand_in(
     now: UnixTime,
     policy: &Policy,
 ) -> Option<Action> {
-    if let Some(acceptance) = &case.acceptance {
-        return Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone()))));
-    }
-    if case.verdict.is_some() {
-        return declare(job, finished, now, policy);
+    let last_moment = now >= nearly(job.run_by, job.opened_at, policy);
+    match (&case.acceptance, &case.verdict) {
+        (Some(_), _) if last_moment => return Some(submit(finished)),
+        (Some(acceptance), _) => return Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone())))),
+        (None, Some(_)) => {
+            // It was judged while it ran.
+            let runs = matches!(host, OnHost::Here(m) if matches!(m.phase, Phase::Running | Phase::Paused));
+            let stop = (runs && !last_moment).then_some(Action::Stop);
+            return stop.or_else(|| declare(job, finished, now, policy));
+        }
+        (None, None) => {}
     }
     // Never declare a result that cannot be handed over: if the host lost it, run the job again.
     match (host, case.missing_since) {
@@ -144,16 +170,20 @@ fn hand_in(
 fn declare(job: &JobRecord, finished: &Finished, now: UnixTime, policy: &Policy) -> Option<Action> {
     let waited = job.callback || now >= finished.at.plus(policy.acceptance_wait);
     let last_moment = now >= nearly(job.run_by, job.opened_at, policy);
+    (waited || last_moment).then(|| submit(finished))
+}
+
+fn submit(finished: &Finished) -> Action {
     let (result, used) = (finished.result.hash, finished.result.seconds);
-    (waited || last_moment).then_some(Action::Send(Send::SubmitJob { result, used }))
+    Action::Send(Send::SubmitJob { result, used })
 }
 
 fn submitted(case: &Case, job: &JobRecord, now: UnixTime) -> Option<Action> {
-    if let Some(acceptance) = case.acceptance.as_ref().filter(|a| Some(a.acceptance.result_hash) == job.result) {
-        return Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone()))));
+    if now > job.submitted_at?.plus(job.challenge_window) {
+        return Some(Action::Send(Send::FinalizeJob));
     }
-    let until = job.submitted_at?.plus(job.challenge_window);
-    (now > until).then_some(Action::Send(Send::FinalizeJob))
+    let acceptance = case.acceptance.as_ref().filter(|a| Some(a.acceptance.result_hash) == job.result)?;
+    Some(Action::Send(Send::SettleJob(Box::new(acceptance.clone()))))
 }
 
 fn ended(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
@@ -182,10 +212,10 @@ pub(super) fn hurry(dispute: &DisputeRecord, block: u64, now: UnixTime) -> Optio
 }
 
 /// Ends a job that has no result by its renter's doing. A result that others may run again and compare is never made up.
-fn judge(case: &Case, verdict: Verdict, now: UnixTime) -> Action {
+fn gave_up(case: &Case, reason: &str, used: Seconds, now: UnixTime) -> Action {
     match case.opened.class {
-        Class::None => Action::Note(Note::Judged(verdict, now)),
-        Class::Exact => failed(&verdict.reason),
+        Class::None => Action::Note(Note::Judged(Verdict::gave_up(reason, used), now)),
+        Class::Exact => failed(reason),
     }
 }
 

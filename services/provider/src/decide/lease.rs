@@ -30,11 +30,10 @@ pub(super) fn decide(
 }
 
 fn open(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
-    if let Some(action) = look_up(case) {
+    let unable = case.failed.is_some() || now >= nearly(lease.start_by, lease.opened_at, policy);
+    if !unable && let Some(action) = look_up(case) {
         return Some(action);
     }
-    let last_moment = now >= nearly(lease.start_by, lease.opened_at, policy);
-    let unable = case.failed.is_some() || last_moment;
     let decline = || Some(reject(case, Send::RejectLease, delay(case, host)));
     match host {
         OnHost::Here(machine) => match (&machine.phase, &machine.guest) {

@@ -8,13 +8,13 @@ mod account;
 mod job;
 mod lease;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod till;
 
 use std::collections::BTreeMap;
 
-use sublet_base::{B256, MachineId, Seconds, UnixTime};
-use sublet_chain::{DisputeRecord, JobRecord, LeaseRecord};
+use sublet_base::{Address, B256, MachineId, Seconds, UnixTime};
+use sublet_chain::{DisputeRecord, JobRecord, JobState, LeaseRecord, LeaseState};
 use sublet_market::SignedAcceptance;
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
@@ -77,8 +77,9 @@ pub enum OnChain {
         /// The newest block when that was asked.
         block: u64,
     },
-    /// It knows no such agreement: a node that lags, or a chain that was replaced.
-    Nothing,
+    /// It knows no such agreement: a node that lags, or a chain that was replaced. With the time since when it says so from
+    /// a head above the opening; without one if it has shown the agreement before.
+    Nothing(Option<UnixTime>),
 }
 
 /// A transaction about one agreement.
@@ -160,18 +161,42 @@ pub fn decide(
         (OnChain::Lease(lease), Agreement::Lease(_)) => lease::decide(case, lease, host, now, policy),
         (OnChain::Job(job), Agreement::Job(_)) => job::decide(case, job, host, now, policy),
         (OnChain::Disputed { dispute, block }, Agreement::Job(_)) => job::hurry(dispute, *block, now),
-        // A node that lags must not cost a machine: believe it only long after the start was due.
-        (OnChain::Nothing, _) if now > case.opened.start_by.plus(Seconds(600)) => wind_up(case, host, now, policy),
-        (OnChain::Nothing | OnChain::Lease(_) | OnChain::Job(_) | OnChain::Disputed { .. }, _) => None,
+        // A node that lags must not cost a machine, and a machine is made only for what the chain has shown.
+        (OnChain::Nothing(Some(since)), _)
+            if case.creations == 0 && now > (*since).max(case.opened.start_by).plus(DISBELIEF) =>
+        {
+            wind_up(case, host, now, policy)
+        }
+        (OnChain::Nothing(_) | OnChain::Lease(_) | OnChain::Job(_) | OnChain::Disputed { .. }, _) => None,
     }
 }
 
-/// Machines that bear an agreement's name but belong to no case: left by a lost store or by an agreement long over.
+/// For how long a chain must know nothing of an agreement that it opened to be believed.
+const DISBELIEF: Seconds = Seconds(600);
+
+/// How long something may take before another decision about the agreement is due. `None`: nothing presses.
+#[must_use]
+pub fn time_left(chain: Option<&OnChain>, now: UnixTime, policy: &Policy) -> Option<Seconds> {
+    let (opened_at, deadlines) = match chain? {
+        OnChain::Lease(lease) if lease.state == LeaseState::Open => (lease.opened_at, vec![lease.start_by]),
+        OnChain::Job(job) if job.state == JobState::Open => (job.opened_at, vec![job.start_by, job.run_by]),
+        OnChain::Lease(_) | OnChain::Job(_) | OnChain::Disputed { .. } | OnChain::Nothing(_) => return None,
+    };
+    let next = deadlines.into_iter().map(|deadline| nearly(deadline, opened_at, policy)).find(|at| *at > now)?;
+    Some(Seconds(u32::try_from(next.since(now)).unwrap_or(u32::MAX)))
+}
+
+/// Machines that bear the name of an agreement of `me`'s but belong to no case: left by a lost store or by an agreement
+/// long over.
 ///
 /// Only true once every event up to the chain's head has become a case.
 #[must_use]
-pub fn orphans(cases: &BTreeMap<Agreement, Case>, host: &BTreeMap<MachineId, MachineView>) -> Vec<MachineId> {
-    let orphaned = |id: &&MachineId| agreement_of(id).is_some_and(|agreement| !cases.contains_key(&agreement));
+pub fn orphans(
+    cases: &BTreeMap<Agreement, Case>,
+    host: &BTreeMap<MachineId, MachineView>,
+    me: Address,
+) -> Vec<MachineId> {
+    let orphaned = |id: &&MachineId| agreement_of(id, me).is_some_and(|agreement| !cases.contains_key(&agreement));
     host.keys().filter(orphaned).cloned().collect()
 }
 

@@ -1,6 +1,7 @@
 //! A host in memory that outlives the agent, like the real one does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,6 +22,16 @@ pub const HOST_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGvhhbEsKTQJz+9B
 pub struct MemoryHost {
     machines: Arc<Mutex<BTreeMap<MachineId, (MachineView, Workload)>>>,
     pub created: Arc<Mutex<Vec<MachineId>>>,
+    /// While set, machines are never made.
+    pub makes_nothing: Arc<AtomicBool>,
+    /// While set, nothing is answered.
+    pub says_nothing: Arc<AtomicBool>,
+}
+
+async fn hang_if(hangs: &AtomicBool) {
+    if hangs.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// What a task's archive is here: its arguments.
@@ -84,6 +95,7 @@ impl Host for MemoryHost {
     }
 
     async fn list(&self) -> Result<Vec<MachineView>, HostError> {
+        hang_if(&self.says_nothing).await;
         Ok(self.lock().values().map(|m| m.0.clone()).collect())
     }
 
@@ -93,6 +105,7 @@ impl Host for MemoryHost {
 
     async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError> {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        hang_if(&self.makes_nothing).await;
         let id = request.id.clone();
         self.created.lock().expect("as above").push(id.clone());
         let made = view(&id, &request);

@@ -5,13 +5,17 @@ mod host;
 mod net;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use host::{HOST_KEY, archive};
 use net::{Net, Outcome, RENTER_PEER, eventually, hash_of};
-use sublet_base::{Amount, B256, Digest, JobId, LeaseId, PeerKey, Seconds, TOKEN_DECIMALS};
+use sublet_base::{Amount, B256, Digest, JobId, LeaseId, PeerKey, Price, Seconds, TOKEN_DECIMALS};
 use sublet_chain::{Call, JobEnd, JobState, LeaseEnd, LeaseState, Ledger, TxKey};
-use sublet_market::{Acceptance, Class, ImageRef, JobDocument, Kind, MachineRequest, ModuleRef, Network, Resources};
+use sublet_market::{
+    Acceptance, Class, ImageRef, JobDocument, Kind, MachineRequest, ModuleRef, Network, Resources, TypedData,
+};
+use sublet_store::Expect;
 use sublet_wire::link::{Agreement, MachineState, RefusalReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -115,6 +119,21 @@ async fn accept(net: &Net, job: JobId, message: &str) -> Outcome<Amount> {
     Ok(cost)
 }
 
+/// Neither garbage nor more than the escrow is taken for an acceptance, nor does it keep the right one out.
+async fn refuses_what_the_contract_would(net: &Net, job: JobId) -> Outcome {
+    let result_hash = net
+        .ask("the result", |peers| async move { peers.result(RENTER_PEER, job).await.map(|archive| archive.hash) })
+        .await;
+    let acceptance = Acceptance { job, result_hash, cost: Amount(3 * 2_000) };
+    let greedy = net.renter_wallet.sign_acceptance(Acceptance { cost: Amount(200_001), ..acceptance }, &net.renter.domain())?;
+    for (acceptance, signature) in [(acceptance, "0x00".parse()?), (greedy.acceptance, greedy.signature)] {
+        let peers = net.ask("an agent", |peers| async move { Ok(peers) }).await;
+        let refused = peers.accept(RENTER_PEER, acceptance, signature).await;
+        assert_eq!(refused.map_err(|r| r.reason), Err(RefusalReason::Invalid));
+    }
+    Ok(())
+}
+
 fn broken() -> sublet_wire::link::Refusal {
     sublet_wire::link::Refusal::new(RefusalReason::Internal, "cut off")
 }
@@ -144,6 +163,7 @@ async fn a_lease_and_a_job_are_served_and_paid() -> Outcome {
 
     let (work, document) = net.open(Kind::Job, &job("moo"), 100).await?;
     hand_over(&net, work, &document).await;
+    refuses_what_the_contract_would(&net, job_id(work)).await?;
     let cost = accept(&net, job_id(work), "moo").await?;
     assert_eq!(cost, Amount(3 * 2_000));
     job_is(&net, job_id(work), JobState::Ended).await;
@@ -164,8 +184,10 @@ async fn a_lease_and_a_job_are_served_and_paid() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_wrong_documents_are_refused() -> Outcome {
     let mut net = Net::start().await?;
-    net.host.put_orphan("lease-99");
+    let mark = format!("{:x}", net.provider())[..8].to_owned();
+    net.host.put_orphan(&format!("lease-99-{mark}"));
     net.host.put_orphan("somebody-elses");
+    net.host.put_orphan("lease-99-00000000");
     net.start_agent().await?;
     let (lease, document) = net.open(Kind::Lease, &machine(), 1_000).await?;
     net.ask("to be admitted", |peers| async move { peers.admit(RENTER_PEER).await }).await;
@@ -191,7 +213,7 @@ async fn strangers_and_wrong_documents_are_refused() -> Outcome {
     let acceptance = Acceptance { job: JobId(1), result_hash: B256::ZERO, cost: Amount(1) };
     let forged = peers().await.accept(RENTER_PEER, acceptance, "0x00".parse()?).await;
     assert_eq!(reason(forged), Err(RefusalReason::NotSeen));
-    eventually("the orphan to be removed", || async { net.host.names() == ["somebody-elses"] }).await;
+    eventually("the orphan to be removed", || async { net.host.names() == ["lease-99-00000000", "somebody-elses"] }).await;
     net.stop_agent().await
 }
 
@@ -251,6 +273,58 @@ async fn a_drawn_panel_gets_what_it_needs_and_nobody_else() -> Outcome {
     net.renter.submit(&TxKey::passing("resolve"), &Call::Resolve(id)).await?;
     assert_eq!(net.renter.job(id).await?.map(|j| j.end), Some(JobEnd::Upheld));
     eventually("the panel to be dismissed", || async { document_for(keys[0]).await.is_err() }).await;
+    net.stop_agent().await
+}
+
+/// A provider must not pay for a host that hangs, whatever it hangs at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hanging_host_does_not_serve_is_declined_in_time() -> Outcome {
+    let mut net = Net::start().await?;
+    let mut config = net::config();
+    for offer in &mut config.offers {
+        offer.start_within = Seconds(if offer.kind == Kind::Lease { 8 } else { 24 });
+    }
+    net.start_agent_with(config).await?;
+    net.host.makes_nothing.store(true, Ordering::Relaxed);
+    let (lease, document) = net.open(Kind::Lease, &machine(), 1_000).await?;
+    hand_over(&net, lease, &document).await;
+    lease_is(&net, lease_id(lease), LeaseState::Ended).await;
+    assert_eq!(net.renter.lease(lease_id(lease)).await?.map(|l| l.end), Some(LeaseEnd::Rejected));
+
+    net.host.says_nothing.store(true, Ordering::Relaxed);
+    let (work, document) = net.open(Kind::Job, &job("moo"), 100).await?;
+    hand_over(&net, work, &document).await;
+    job_is(&net, job_id(work), JobState::Ended).await;
+    assert_eq!(net.renter.job(job_id(work)).await?.map(|j| j.end), Some(JobEnd::Rejected));
+    assert_eq!(net.balances().await?, (ONE, ONE));
+    net.host.says_nothing.store(false, Ordering::Relaxed);
+    net.stop_agent().await
+}
+
+/// A kill between forgetting an offer and cancelling it must not let it stand, nor be promised beside the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_that_was_being_cancelled_is_cancelled_after_a_restart() -> Outcome {
+    let mut net = Net::start().await?;
+    net.start_agent().await?;
+    let hash = net.offer(Kind::Lease).await.offer.signing_hash(&net.renter.domain());
+    net.stop_agent().await?;
+    let store = net.open_store().await?;
+    let standing = store.documents("standing-offer").get::<serde_json::Value>("machine").await?.ok_or("none stands")?;
+    store.documents("leaving-offer").put("machine", &standing.value, Expect::Absent).await?;
+    store.documents("standing-offer").delete("machine", Expect::Anything).await?;
+    drop(store);
+    let mut config = net::config();
+    config.offers[0].price = Price(1_001);
+    net.start_agent_with(config).await?;
+    eventually("the offer to be cancelled", || async {
+        matches!(net.renter.is_offer_cancelled(net.provider(), hash).await, Ok(true))
+    })
+    .await;
+    eventually("another to stand", || async {
+        let offers = net.outside.offers.lock().expect("not poisoned");
+        offers.iter().filter(|o| o.offer.kind == Kind::Lease).count() == 2
+    })
+    .await;
     net.stop_agent().await
 }
 

@@ -183,7 +183,7 @@ impl Net {
     }
 
     /// Locks of a killed agent go with the last of its tasks, which may take a moment.
-    async fn open_store(&self) -> Outcome<Store> {
+    pub async fn open_store(&self) -> Outcome<Store> {
         let path = self.folder.path().join("agent.db");
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {

@@ -2,10 +2,11 @@
 
 use sublet_base::{Address, B256, Seconds, UnixTime};
 use sublet_chain::{DisputeRecord, DisputeStage, JobState};
-use sublet_market::MediatorSetId;
+use sublet_machine::Phase;
+use sublet_market::{Class, MediatorSetId};
 
 use super::stories::{Story, live};
-use super::world::{Kill, OPENED, document, job_world};
+use super::world::{Kill, OPENED, document, job_world, job_world_of};
 use crate::decide::{Action, OnChain, OnHost, Policy, Send, decide};
 
 #[test]
@@ -63,6 +64,83 @@ fn an_acceptance_is_settled_even_after_the_last_second_to_submit() {
     assert!(world.over());
     world.run_out();
     assert_eq!((world.earned, world.slashed), (30, 0));
+}
+
+/// A contract account may sign what it denies later: that must cost the provider nothing but a transaction.
+#[test]
+fn an_acceptance_that_is_never_settled_does_not_keep_the_result_back() {
+    let mut world = job_world();
+    live(&mut world, Story::HandOver);
+    world.settle_down();
+    world.guest_succeeds();
+    live(&mut world, Story::Step(Kill::Never));
+    live(&mut world, Story::RenterAccepts);
+    world.till = false;
+    world.settle_down();
+    assert!(matches!(world.on_chain(), OnChain::Job(j) if j.state == JobState::Open));
+    world.pass_time(305);
+    world.settle_down();
+    assert!(matches!(world.on_chain(), OnChain::Job(j) if j.state == JobState::Submitted));
+    world.pass_time(51);
+    world.settle_down();
+    assert!(world.over());
+    world.run_out();
+    assert_eq!((world.earned, world.slashed), (30, 0));
+}
+
+/// What the host did is not the renter's doing, nor worth the pledge.
+#[test]
+fn a_machine_that_dies_with_its_host_is_run_again() {
+    for class in [Class::None, Class::Exact] {
+        let mut world = job_world_of(class);
+        live(&mut world, Story::HandOver);
+        world.settle_down();
+        world.pass_time(20);
+        live(&mut world, Story::GuestDies);
+        world.host_up = false;
+        // Longer than its timeout.
+        world.pass_time(60);
+        world.settle_down();
+        world.host_up = true;
+        world.settle_down();
+        assert_eq!(world.machine.as_ref().map(|m| m.phase.clone()), Some(Phase::Running), "{class:?}");
+        assert_eq!((world.case().verdict, world.case().failed), (None, None), "{class:?}");
+        world.guest_succeeds();
+        world.run_out();
+        assert_eq!((world.earned, world.slashed), (30, 0), "{class:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_keeps_stopping_cannot_outlast_the_time_for_its_job() {
+    let mut world = job_world();
+    live(&mut world, Story::HandOver);
+    for _ in 0..5 {
+        world.settle_down();
+        world.pass_time(59);
+        live(&mut world, Story::GuestDies);
+    }
+    assert!(world.case().verdict.is_none(), "it may still end well");
+    world.settle_down();
+    world.pass_time(10);
+    world.settle_down();
+    assert!(matches!(world.on_chain(), OnChain::Job(j) if j.state == JobState::Submitted));
+    world.run_out();
+    assert_eq!(world.slashed, 0);
+}
+
+/// Others who run it again come to the same archive.
+#[test]
+fn a_timeout_is_a_result_of_an_exact_job_too() {
+    let mut world = job_world_of(Class::Exact);
+    live(&mut world, Story::HandOver);
+    world.settle_down();
+    world.pass_time(61);
+    world.settle_down();
+    assert_eq!(world.case().verdict.map(|v| v.exit_code), Some(124));
+    assert_eq!(world.machine.as_ref().map(|m| m.phase.clone()), Some(Phase::Stopped), "it does not run on");
+    world.run_out();
+    assert_eq!((world.earned, world.slashed), (600, 0));
 }
 
 /// A renter whose job never ends, dies or cannot start gains nothing: the provider is paid for the time it ran.

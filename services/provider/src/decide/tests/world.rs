@@ -13,7 +13,7 @@ use sublet_market::{Acceptance, Class, MediatorSetId, SignedAcceptance};
 use sublet_wire::host::{MachineView, TaskResult};
 use sublet_wire::link::Agreement;
 
-use crate::case::{Case, Note, Opened};
+use crate::case::{Case, Note, Opened, machine_of};
 use crate::decide::{Action, OnChain, OnHost, Policy, Send, decide};
 
 pub(super) const OPENED: u64 = 1_000_000;
@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) machine: Option<MachineView>,
     pub(super) host_up: bool,
     pub(super) room: bool,
+    /// Whether settlements arrive.
+    pub(super) till: bool,
     pub(super) finished: bool,
     pub(super) slashed: u128,
     pub(super) earned: u128,
@@ -52,6 +54,9 @@ pub(super) enum Kill {
     BeforeEffect,
     AfterEffect,
 }
+
+/// Who is the provider here.
+pub(super) const PROVIDER: Address = Address::repeat_byte(1);
 
 fn opened(agreement: Agreement, start_within: u32) -> Opened {
     Opened {
@@ -84,17 +89,21 @@ pub(super) fn lease_world() -> World {
 }
 
 pub(super) fn job_world() -> World {
+    job_world_of(Class::None)
+}
+
+pub(super) fn job_world_of(class: Class) -> World {
     let terms = JobTerms {
         price: Price(10),
         pledge_bps: Bps(10_000),
         duration: Seconds(200),
         start_within: Seconds(120),
         challenge_window: Seconds(50),
-        class: Class::None,
+        class,
         solver_fee: Amount(3),
     };
     let job = Job::open(terms, UnixTime(OPENED)).expect("in range");
-    World::new(Contract::Job(Box::new(job)), opened(Agreement::Job(JobId(7)), 120))
+    World::new(Contract::Job(Box::new(job)), Opened { class, ..opened(Agreement::Job(JobId(7)), 120) })
 }
 
 pub(super) fn document() -> String {
@@ -122,6 +131,7 @@ impl World {
             machine: None,
             host_up: true,
             room: true,
+            till: true,
             finished: false,
             slashed: 0,
             earned: 0,
@@ -169,7 +179,7 @@ impl World {
             state,
             end: LeaseEnd::None,
             renter: self.opened.renter,
-            provider: Address::repeat_byte(1),
+            provider: PROVIDER,
             price: terms.price,
             pledge_bps: terms.pledge_bps,
             duration: seconds(bought),
@@ -243,7 +253,7 @@ impl World {
                     return false;
                 }
                 if kill != Kill::BeforeEffect {
-                    self.machine = Some(machine(case.machine()));
+                    self.machine = Some(machine(machine_of(case.id(), PROVIDER)));
                 }
             }
             Action::Start => {
@@ -264,6 +274,7 @@ impl World {
                     self.notes.push(Note::Removed);
                 }
             }
+            Action::Send(Send::SettleJob(_)) if !self.till => return false,
             Action::Send(send) if kill != Kill::BeforeEffect => {
                 assert!(self.send(&send), "the contract refused {send:?} at {:?} of {chain:?}", self.now);
             }
@@ -296,6 +307,7 @@ impl World {
         }
     }
 
+    /// As the host reports one that stopped, or that it finds dead: only what the guest itself said counts as its word.
     pub(super) fn set_phase(&mut self, phase: Phase) {
         if let Some(machine) = &mut self.machine {
             machine.phase = phase;
@@ -355,7 +367,7 @@ fn chain_over(chain: &OnChain) -> Option<bool> {
         OnChain::Lease(l) => Some(l.state == LeaseState::Ended),
         OnChain::Job(j) => Some(j.state == JobState::Ended),
         OnChain::Disputed { .. } => Some(false),
-        OnChain::Nothing => None,
+        OnChain::Nothing(_) => None,
     }
 }
 
@@ -404,7 +416,7 @@ fn job_record(job: &Job, callback: bool) -> JobRecord {
         end,
         class: terms.class,
         renter: Address::repeat_byte(2),
-        provider: Address::repeat_byte(1),
+        provider: PROVIDER,
         price: terms.price,
         pledge_bps: terms.pledge_bps,
         duration: terms.duration,

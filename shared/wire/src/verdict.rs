@@ -1,11 +1,12 @@
-//! Results the agent makes itself, for jobs that end by their renter's doing without one of the host's: they ran into
-//! their timeout, broke a limit, or asked for what cannot be run. The provider kept its side, so it is paid for the time;
-//! the renter gets an archive of the usual form that says why, and may refuse it.
+//! Results that no host made, for jobs that end by their renter's doing: they ran into their timeout, broke a limit, or
+//! asked for what cannot be run. The provider kept its side, so it is paid for the time; the renter gets an archive of the
+//! usual form that says why. That of a timeout is the same whoever ran the job, so that mediators can vote for it.
 
 use serde::{Deserialize, Serialize};
 use sublet_base::{Seconds, keccak256};
-use sublet_wire::host::TaskResult;
 use tar::{Builder, Header};
+
+use crate::host::TaskResult;
 
 /// How a job ended without the host's result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
