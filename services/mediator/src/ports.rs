@@ -5,35 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use sublet_base::{B256, JobId, MachineId, PeerKey};
+use sublet_base::{B256, JobId, PeerKey};
 use sublet_chain::Ledger;
+use sublet_client::Host;
 use sublet_client::peer::PeerError;
-use sublet_client::{HostClient, HostError};
 use sublet_daemon::{BoxError, CancellationToken};
 use sublet_store::Store;
-use sublet_wire::host::{HostReport, MachineRequest, MachineView};
-use sublet_wire::link::{ByteSource, PeerHandler};
-
-/// A computer that runs machines. Every call may be repeated.
-#[async_trait]
-pub trait Host: Send + Sync {
-    /// What it has and what is free.
-    async fn report(&self) -> Result<HostReport, HostError>;
-    /// Every machine.
-    async fn list(&self) -> Result<Vec<MachineView>, HostError>;
-    /// An item whenever some machine may have changed. Ends when the host breaks off.
-    async fn changes(&self) -> Result<BoxStream<'static, ()>, HostError>;
-    /// Prepares a machine.
-    async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError>;
-    /// Starts a stopped machine.
-    async fn start(&self, id: &MachineId) -> Result<MachineView, HostError>;
-    /// Removes every trace of it.
-    async fn delete(&self, id: &MachineId) -> Result<(), HostError>;
-    /// The result archive of a task that ended. The source ends early if the host breaks off.
-    async fn result(&self, id: &MachineId) -> Result<ByteSource, HostError>;
-}
+use sublet_wire::link::PeerHandler;
 
 /// Where a provider is, as its record on chain says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,36 +63,4 @@ pub struct Ports {
     pub archives: PathBuf,
     /// How renters reach it.
     pub link: Arc<dyn ServeLink>,
-}
-
-#[async_trait]
-impl Host for HostClient {
-    async fn report(&self) -> Result<HostReport, HostError> {
-        Self::report(self).await
-    }
-
-    async fn list(&self) -> Result<Vec<MachineView>, HostError> {
-        Self::list(self).await
-    }
-
-    async fn changes(&self) -> Result<BoxStream<'static, ()>, HostError> {
-        let changes = Self::watch(self).await?;
-        Ok(changes.take_while(|change| std::future::ready(change.is_ok())).map(|_| ()).boxed())
-    }
-
-    async fn create(&self, request: MachineRequest) -> Result<MachineView, HostError> {
-        Self::create(self, request).await
-    }
-
-    async fn start(&self, id: &MachineId) -> Result<MachineView, HostError> {
-        Self::start(self, id).await
-    }
-
-    async fn delete(&self, id: &MachineId) -> Result<(), HostError> {
-        Self::delete(self, id).await
-    }
-
-    async fn result(&self, id: &MachineId) -> Result<ByteSource, HostError> {
-        Ok(Box::new(Self::result(self, id)))
-    }
 }

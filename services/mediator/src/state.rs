@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_base::{Address, Amount, JobId, MachineId, UnixTime};
 use sublet_chain::{DisputeRecord, Ledger, MediatorRecord};
+use sublet_client::Host;
 use sublet_market::MediatorSetId;
 use sublet_store::{Begun, Ending, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
@@ -14,7 +15,7 @@ use crate::account::Standing;
 use crate::archives::Archives;
 use crate::case::{BadEntry, Case, KIND, Note, Raised};
 use crate::decide::OnHost;
-use crate::ports::{Host, Providers};
+use crate::ports::Providers;
 
 /// A dispute as the chain last had it.
 #[derive(Clone, Debug)]

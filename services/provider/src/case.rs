@@ -281,9 +281,7 @@ pub fn machine_of(agreement: Agreement, provider: Address) -> MachineId {
 #[must_use]
 pub fn agreement_of(machine: &MachineId, provider: Address) -> Option<Agreement> {
     let number = |kind| machine_number(machine, kind, provider);
-    number(LEASE)
-        .map(|n| Agreement::Lease(LeaseId(n)))
-        .or_else(|| number(JOB).map(|n| Agreement::Job(JobId(n))))
+    number(LEASE).map(|n| Agreement::Lease(LeaseId(n))).or_else(|| number(JOB).map(|n| Agreement::Job(JobId(n))))
 }
 
 const LEASE: &str = "lease";

@@ -29,5 +29,5 @@ mod wiring;
 
 pub use agent::{ProviderError, run};
 pub use config::{BadConfig, OfferConfig, ProviderConfig};
-pub use ports::{Host, OfferBoard, Ports, ServeLink};
+pub use ports::{OfferBoard, Ports, ServeLink};
 pub use wiring::OverLink;

@@ -214,7 +214,9 @@ impl PeerHandler for Peers {
 
     async fn document(&self, peer: PeerKey, job: JobId) -> Result<String, Refusal> {
         let case = self.judged(peer, job)?;
-        case.document.map(|document| document.as_ref().to_owned()).ok_or_else(|| refuse(RefusalReason::NotReady, "the job was never handed over"))
+        case.document
+            .map(|document| document.as_ref().to_owned())
+            .ok_or_else(|| refuse(RefusalReason::NotReady, "the job was never handed over"))
     }
 
     async fn accept(&self, peer: PeerKey, acceptance: Acceptance, signature: Signature) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_base::{Address, B256, MachineId, UnixTime};
 use sublet_chain::{Ledger, ProviderRecord};
+use sublet_client::Host;
 use sublet_store::{Begun, Expect, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
@@ -15,7 +16,6 @@ use crate::decide::{OnChain, OnHost};
 use crate::execute::ExecuteError;
 use crate::offers::Signed;
 use crate::panel::Panels;
-use crate::ports::Host;
 
 /// Documents: every offer ever signed, by hash.
 pub(crate) const SIGNED: &str = "signed-offer";

@@ -8,12 +8,11 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use sublet_base::{GiB, MachineId, MiB, Seconds, Vcpus, keccak256};
-use sublet_client::HostError;
+use sublet_client::{Host, HostError};
 use sublet_machine::{DriverKind, Guest, Phase, Resources};
-use sublet_mediator::Host;
 use sublet_wire::guest::Workload;
-use sublet_wire::host::{HostReport, MachineRequest, MachineView, TaskResult};
-use sublet_wire::link::ByteSource;
+use sublet_wire::host::{HostReport, LogSource, MachineRequest, MachineView, TaskResult};
+use sublet_wire::link::{ByteSource, ByteStream};
 
 #[derive(Clone, Default)]
 pub struct MemoryHost {
@@ -83,6 +82,22 @@ impl Host for MemoryHost {
         let (hash, bytes) = (keccak256(&bytes), bytes.len() as u64);
         view.result = Some(TaskResult { exit_code: 0, bytes, hash, seconds: Seconds(3) });
         Ok(view.clone())
+    }
+
+    async fn stop(&self, id: &MachineId, _: Seconds) -> Result<MachineView, HostError> {
+        self.of(id)
+    }
+
+    async fn set_keys(&self, id: &MachineId, _: Vec<String>) -> Result<MachineView, HostError> {
+        self.of(id)
+    }
+
+    async fn connect(&self, _: &MachineId, _: u16) -> Result<ByteStream, HostError> {
+        Err(HostError::WrongPhase("nobody logs in".into()))
+    }
+
+    async fn logs(&self, _: &MachineId, _: LogSource, _: bool) -> Result<ByteSource, HostError> {
+        Ok(Box::new(tokio::io::empty()))
     }
 
     async fn delete(&self, id: &MachineId) -> Result<(), HostError> {

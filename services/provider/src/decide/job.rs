@@ -55,7 +55,7 @@ fn open(case: &Case, job: &JobRecord, host: OnHost<'_>, now: UnixTime, policy: &
     let document = case.document.as_deref()?;
     match host {
         OnHost::Silent => None,
-        OnHost::Absent => again(case, job, document, now, policy).or(Some(Action::Create)),
+        OnHost::Absent => again(case, job, now, policy).or(Some(Action::Create)),
         OnHost::Here(machine) => work(case, job, document, machine, now, policy),
     }
 }
@@ -75,12 +75,12 @@ fn runs(case: &Case, host: OnHost<'_>) -> bool {
 }
 
 /// Why no other attempt makes sense, if none does.
-fn again(case: &Case, job: &JobRecord, document: &str, now: UnixTime, policy: &Policy) -> Option<Action> {
+fn again(case: &Case, job: &JobRecord, now: UnixTime, policy: &Policy) -> Option<Action> {
     if case.creations >= policy.creations && !case.may_exist {
         return Some(failed("the machine broke too often"));
     }
-    // Until `start_by` the whole duration is left.
-    let no_time = now > job.start_by && now.plus(timeout_of(document)) > job.run_by;
+    // Most tasks end long before their timeout.
+    let no_time = now >= nearly(job.run_by, job.opened_at, policy);
     no_time.then(|| failed("there is no time left to run it"))
 }
 
@@ -101,7 +101,7 @@ fn work(
     let out_of_time = now >= nearly(job.run_by, job.opened_at, policy);
     match (&machine.phase, &machine.guest) {
         (Phase::Failed(reason), _) => {
-            let hopeless = case.creations >= policy.creations || again(case, job, document, now, policy).is_some();
+            let hopeless = case.creations >= policy.creations || again(case, job, now, policy).is_some();
             Some(if hopeless { failed(reason) } else { Action::Delete })
         }
         (_, Guest::GaveUp { reason }) => Some(gave_up(case, reason, used, now)),
@@ -110,11 +110,11 @@ fn work(
             Some(Action::Note(Note::Judged(Verdict::timeout(timeout), now)))
         }
         (Phase::Running | Phase::Paused, _) if out_of_time => {
-            Some(gave_up(case, "it had not ended when the time for it was up", used, now))
+            Some(unfinished(case, "it had not ended when the time for it was up", used, now))
         }
         // By its task or by its host, nobody can tell: it is run again while there is time.
         (Phase::Stopped, _) if out_of_time || case.starts >= policy.starts => {
-            Some(gave_up(case, "its machine kept stopping without a result", used, now))
+            Some(unfinished(case, "its machine kept stopping without a result", used, now))
         }
         (Phase::Stopped, _) => Some(Action::Start),
         (
@@ -209,6 +209,11 @@ pub(super) fn hurry(dispute: &DisputeRecord, block: u64, now: UnixTime) -> Optio
         DisputeStage::Over => (now.since(dispute.reveal_by?) >= LATE).then_some(Action::Send(Send::ResolveDispute)),
         DisputeStage::Commit | DisputeStage::Reveal | DisputeStage::Resolved | DisputeStage::None => None,
     }
+}
+
+/// Ends a job that did not end in its time. That a machine had to be made anew is its host's doing, not the renter's.
+fn unfinished(case: &Case, reason: &str, used: Seconds, now: UnixTime) -> Action {
+    if case.creations > 1 { failed(reason) } else { gave_up(case, reason, used, now) }
 }
 
 /// Ends a job that has no result by its renter's doing. A result that others may run again and compare is never made up.

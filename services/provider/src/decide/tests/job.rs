@@ -91,12 +91,14 @@ fn an_acceptance_that_is_never_settled_does_not_keep_the_result_back() {
 /// What the host did is not the renter's doing, nor worth the pledge.
 #[test]
 fn a_machine_that_dies_with_its_host_is_run_again() {
-    for class in [Class::None, Class::Exact] {
+    let cases =
+        [Class::None, Class::Exact].map(|class| [Story::MachineDies, Story::MachineVanishes].map(|s| (class, s)));
+    for (class, death) in cases.into_iter().flatten() {
         let mut world = job_world_of(class);
         live(&mut world, Story::HandOver);
         world.settle_down();
         world.pass_time(20);
-        live(&mut world, Story::GuestDies);
+        live(&mut world, death);
         world.host_up = false;
         // Longer than its timeout.
         world.pass_time(60);
@@ -118,7 +120,7 @@ fn a_machine_that_keeps_stopping_cannot_outlast_the_time_for_its_job() {
     for _ in 0..5 {
         world.settle_down();
         world.pass_time(59);
-        live(&mut world, Story::GuestDies);
+        live(&mut world, Story::MachineDies);
     }
     assert!(world.case().verdict.is_none(), "it may still end well");
     world.settle_down();
@@ -164,7 +166,7 @@ fn a_job_that_fails_by_its_renters_doing_is_paid() {
     live(&mut world, Story::HandOver);
     for _ in 0..6 {
         world.settle_down();
-        live(&mut world, Story::GuestDies);
+        live(&mut world, Story::MachineDies);
     }
     world.settle_down();
     assert_eq!(world.case().verdict.map(|v| v.exit_code), Some(125));

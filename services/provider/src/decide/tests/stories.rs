@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sublet_base::Seconds;
-use sublet_machine::{Guest, Phase};
+use sublet_machine::{Guest, Observed, Phase};
 use sublet_market::agreement::{Caller, JobCall, LeaseCall};
 
 use super::world::{Kill, World, acceptance, document, job_world, lease_world};
@@ -15,7 +15,8 @@ pub(super) enum Story {
     Beat,
     HandOver,
     GuestSucceeds,
-    GuestDies,
+    MachineDies,
+    MachineVanishes,
     GuestGivesUp,
     MachineLost,
     MachineFails,
@@ -35,7 +36,8 @@ fn stories() -> impl Strategy<Value = Vec<Story>> {
         2 => Just(Story::Beat),
         2 => Just(Story::HandOver),
         3 => Just(Story::GuestSucceeds),
-        1 => Just(Story::GuestDies),
+        1 => Just(Story::MachineDies),
+        1 => Just(Story::MachineVanishes),
         1 => Just(Story::GuestGivesUp),
         1 => Just(Story::MachineLost),
         1 => Just(Story::MachineFails),
@@ -61,7 +63,8 @@ pub(super) fn live(world: &mut World, story: Story) {
             }
         }
         Story::GuestSucceeds => world.guest_succeeds(),
-        Story::GuestDies => world.set_phase(Phase::Stopped),
+        Story::MachineDies => world.host_finds(Observed::Stopped),
+        Story::MachineVanishes => world.host_finds(Observed::Absent),
         Story::GuestGivesUp => {
             if let Some(machine) = world.machine.as_mut().filter(|m| m.phase == Phase::Running) {
                 machine.guest = Guest::GaveUp { reason: "no such program".into() };

@@ -5,7 +5,7 @@ use sublet_base::{
     Address, Amount, B256, Bps, Digest, GiB, JobId, LeaseId, MachineId, MiB, PeerKey, Price, Seconds, UnixTime, Vcpus,
 };
 use sublet_chain::{JobEnd, JobRecord, JobState, LeaseEnd, LeaseRecord, LeaseState};
-use sublet_machine::{DriverKind, Guest, ImageRef, Phase};
+use sublet_machine::{DriverKind, Event, Guest, ImageRef, Lifecycle, Observed, Phase};
 use sublet_market::agreement::{
     self, Caller, Effect, Job, JobCall, JobTerms, Lease, LeaseCall, LeaseTerms, Moment, Party, Pot, Rules, Uptime,
 };
@@ -307,7 +307,16 @@ impl World {
         }
     }
 
-    /// As the host reports one that stopped, or that it finds dead: only what the guest itself said counts as its word.
+    /// The host looks at a machine that it took to run, and reports what a real one does.
+    pub(super) fn host_finds(&mut self, seen: Observed) {
+        let Some(machine) = self.machine.as_mut().filter(|m| m.phase == Phase::Running) else { return };
+        let mut life = Lifecycle::new();
+        for event in [Event::Done, Event::Start, Event::Done, Event::Observed(seen)] {
+            life.apply(event).expect("allowed");
+        }
+        (machine.phase, machine.guest) = (life.phase().clone(), life.guest().clone());
+    }
+
     pub(super) fn set_phase(&mut self, phase: Phase) {
         if let Some(machine) = &mut self.machine {
             machine.phase = phase;
