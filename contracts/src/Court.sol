@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Bonds} from "./court/Bonds.sol";
+import {Bonds} from "./Bonds.sol";
 import {Disputes} from "./court/Disputes.sol";
 import {ITrunk} from "./interfaces/ITrunk.sol";
 

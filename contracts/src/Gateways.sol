@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Bonds} from "./Bonds.sol";
 import {GatewayView} from "./Types.sol";
-import {Bonds} from "./court/Bonds.sol";
 import {IGateways} from "./interfaces/IGateways.sol";
 import {ITrunk} from "./interfaces/ITrunk.sol";
 

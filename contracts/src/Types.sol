@@ -70,6 +70,14 @@ struct Order {
     uint64 mediatorSet;
     /// Seconds after a submitted result in which the renter may object.
     uint32 challengeWindow;
+    /// Least pledge, as a share of the escrow.
+    uint32 minPledgeBps;
+    /// Longest time the provider may take to start (lease), or may keep the right to reject (job).
+    uint32 maxStartWithin;
+    /// Least warning before the provider ends a lease without penalty. Means nothing for a job.
+    uint32 minNotice;
+    /// Most seconds that a lease may cost at least. Means nothing for a job.
+    uint32 maxMinCharge;
     /// The only provider allowed; zero: any.
     address provider;
     /// The only account besides the renter that may open; zero: anyone.
@@ -189,6 +197,7 @@ struct LeaseView {
     uint128 pledge;
     /// Solver fee still held.
     uint128 solverFee;
+    /// Who gets the fee; zero once none is held.
     address solver;
 }
 
@@ -219,6 +228,7 @@ struct JobView {
     uint128 pledge;
     /// Solver fee still held.
     uint128 solverFee;
+    /// Who gets the fee; zero once none is held.
     address solver;
     /// The renter is called back at the end.
     bool callback;

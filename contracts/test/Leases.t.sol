@@ -124,7 +124,7 @@ contract LeasesTest is Fixture {
         run(40);
         eq(sublet.settleLease(id), uint256(40 * P), "rent resumes");
         vm.prank(renter);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         moved(-E - F + 60 * P, E + 40 * P, F, -more);
     }
 
@@ -168,7 +168,7 @@ contract LeasesTest is Fixture {
         emit ISublet.LeaseEnded(
             id, LeaseEnd.ClosedByRenter, PRICE * 1_000, ESCROW - PRICE * 1_000, PLEDGE, 0, renter, 0
         );
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         moved(-1_000 * P - F, 1_000 * P, F, 0);
         leaseIs(id, LeaseState.Ended, LeaseEnd.ClosedByRenter);
     }
@@ -179,7 +179,7 @@ contract LeasesTest is Fixture {
         sublet.settleLease(id);
         run(20);
         vm.prank(renter);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         int256 charge = P * int256(uint256(MIN_CHARGE));
         moved(-charge - F, charge, F, 0);
         eq(lens.lease(id).paidSeconds, MIN_CHARGE, "paidSeconds");
@@ -189,7 +189,7 @@ contract LeasesTest is Fixture {
         uint64 id = activeLease();
         run(100);
         vm.prank(provider);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         int256 penalty = P * int256(uint256(NOTICE));
         moved(-100 * P - F + penalty, 100 * P - penalty, F, 0);
         leaseIs(id, LeaseState.Ended, LeaseEnd.ClosedByProvider);
@@ -204,7 +204,7 @@ contract LeasesTest is Fixture {
         vm.stopPrank();
         run(NOTICE - 1);
         vm.prank(provider);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         int256 rent = P * int256(uint256(NOTICE - 1));
         moved(-rent - F + P, rent - P, F, 0);
 
@@ -214,7 +214,7 @@ contract LeasesTest is Fixture {
         sublet.giveNotice(id);
         run(NOTICE);
         vm.prank(provider);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         rent += P;
         moved(-rent - F, rent, F, 0);
     }
@@ -225,7 +225,7 @@ contract LeasesTest is Fixture {
         uint64 id = open(offer, orderOf(Kind.Lease));
         vm.startPrank(provider);
         sublet.startLease(id);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         vm.stopPrank();
         moved(Q - F, -Q, F, 0);
     }
@@ -237,7 +237,7 @@ contract LeasesTest is Fixture {
             uint64 id = activeLease();
             run(DURATION);
             vm.prank(by[i]);
-            sublet.closeLease(id);
+            sublet.closeLease(id, ANY);
             moved(-E - F, E, F, 0);
             leaseIs(id, LeaseState.Ended, LeaseEnd.RanOut);
         }
@@ -289,7 +289,7 @@ contract LeasesTest is Fixture {
         refusedToOthers(provider, id, abi.encodeCall(sublet.giveNotice, (id)));
         vm.prank(stranger);
         vm.expectRevert(abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, stranger));
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
     }
 
     /// Every call in every state that does not allow it, by everybody; among them I5: the end is the end.
@@ -297,7 +297,7 @@ contract LeasesTest is Fixture {
         uint64 id = activeLease();
         _refused(id, LeaseState.Active, _openCalls(id));
         vm.prank(renter);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         _refused(id, LeaseState.Ended, _openCalls(id));
         _refused(id, LeaseState.Ended, _activeCalls(id));
         id = openLease();
@@ -331,7 +331,7 @@ contract LeasesTest is Fixture {
             sublet.faultLease(id);
         } else {
             vm.prank(ending % 3 == 0 ? renter : provider);
-            sublet.closeLease(id);
+            sublet.closeLease(id, ANY);
         }
         uint256 most = clock() - started;
         if (most < MIN_CHARGE) most = MIN_CHARGE;
@@ -355,7 +355,7 @@ contract LeasesTest is Fixture {
         calls[0] = abi.encodeCall(sublet.settleLease, (id));
         calls[1] = abi.encodeCall(sublet.topUpLease, (id, 1));
         calls[2] = abi.encodeCall(sublet.giveNotice, (id));
-        calls[3] = abi.encodeCall(sublet.closeLease, (id));
+        calls[3] = abi.encodeCall(sublet.closeLease, (id, ANY));
         calls[4] = abi.encodeCall(sublet.faultLease, (id));
     }
 

@@ -155,6 +155,7 @@ contract OnChainCowsayTest is Fixture {
     function _order() private returns (Order memory o) {
         o = orderOf(Kind.Job);
         (o.renter, o.nonce, o.workload) = (address(cow), cow.asked(), keccak256(WORKLOAD));
+        (o.minPledgeBps, o.maxStartWithin) = (10_000, 1 hours);
     }
 
     function _open() private returns (uint64) {

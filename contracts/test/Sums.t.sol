@@ -67,7 +67,7 @@ contract SumsTest is Fixture {
         uint256 waited = d.a % 600;
         pass(waited);
         vm.prank(provider);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         uint256 paid = (waited < d.duration ? waited : d.duration) * d.price;
         uint256 missing = given ? NOTICE - waited : NOTICE;
         uint256 penalty = missing * d.price < pledge ? missing * d.price : pledge;
@@ -93,7 +93,7 @@ contract SumsTest is Fixture {
         moved(0, -int256(whole - pledge), 0, -added);
         eq(lens.lease(id).escrow, d.price * duration, "escrow of the whole");
         vm.prank(renter);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         int256 charge = int256(d.price * (MIN_CHARGE < duration ? MIN_CHARGE : duration));
         moved(int256(d.price * duration) - charge, int256(pledge) + charge, 0, -added);
     }

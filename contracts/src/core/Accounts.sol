@@ -28,7 +28,7 @@ abstract contract Accounts is ISublet, ReentrancyGuardTransient {
 
     /// @inheritdoc ISublet
     function depositFor(address account, uint128 amount) external nonReentrant {
-        if (account == address(0)) revert AccountZeroAddress();
+        _requireSomebody(account);
         _deposit(account, amount);
     }
 
@@ -46,7 +46,7 @@ abstract contract Accounts is ISublet, ReentrancyGuardTransient {
 
     /// @inheritdoc ISublet
     function withdrawTo(address to, uint128 amount) external nonReentrant {
-        if (to == address(0)) revert AccountZeroAddress();
+        _requireSomebody(to);
         _withdraw(to, amount);
     }
 
@@ -70,6 +70,11 @@ abstract contract Accounts is ISublet, ReentrancyGuardTransient {
         unchecked {
             _free[account] = free - amount;
         }
+    }
+
+    function _requireSomebody(address account) private view {
+        if (account == address(0)) revert AccountZeroAddress();
+        if (account == address(this)) revert AccountIsSublet(account);
     }
 
     function _deposit(address account, uint128 amount) private {

@@ -2,10 +2,12 @@
 pragma solidity 0.8.37;
 
 import {Court} from "../Court.sol";
+import {Fit} from "../Fit.sol";
 import {Gateways} from "../Gateways.sol";
 import {Lens} from "../Lens.sol";
 import {Orders} from "../Orders.sol";
 import {ICourt} from "../interfaces/ICourt.sol";
+import {IFit} from "../interfaces/IFit.sol";
 import {IOrders} from "../interfaces/IOrders.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {ITrunk} from "../interfaces/ITrunk.sol";
@@ -16,6 +18,7 @@ import {Accounts} from "./Accounts.sol";
 abstract contract Branches is ISublet, Accounts {
     ICourt internal immutable _court;
     IOrders internal immutable _orders;
+    IFit internal immutable _fit;
     address private immutable _gateways;
     address private immutable _lens;
 
@@ -23,6 +26,7 @@ abstract contract Branches is ISublet, Accounts {
         ISublet trunk = ISublet(address(this));
         _court = new Court(trunk);
         _orders = new Orders(trunk);
+        _fit = new Fit();
         _gateways = address(new Gateways(trunk));
         _lens = address(new Lens(trunk));
     }
@@ -61,6 +65,11 @@ abstract contract Branches is ISublet, Accounts {
     /// @inheritdoc ISublet
     function lens() external view returns (address) {
         return _lens;
+    }
+
+    /// @inheritdoc ISublet
+    function fit() external view returns (address) {
+        return address(_fit);
     }
 
     function _requireCourt() internal view {

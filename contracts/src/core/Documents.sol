@@ -16,9 +16,12 @@ abstract contract Documents is ISublet, EIP712 {
         "Offer(address provider,uint8 kind,Resources resources,uint128 price,uint32 pledgeBps,uint32 capacity,uint32 minDuration,uint32 maxDuration,uint32 startWithin,uint32 notice,uint32 minCharge,uint64 mediatorSet,uint32 maxChallengeWindow,uint64 validUntil,uint64 epoch)Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)"
     );
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
-        "Order(address renter,uint8 kind,Resources resources,uint128 maxPrice,uint32 duration,bytes32 workload,bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,address provider,address solver,uint128 solverFee,uint64 validUntil,uint256 nonce)Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)"
+        "Order(address renter,uint8 kind,Resources resources,uint128 maxPrice,uint32 duration,bytes32 workload,bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,uint32 minPledgeBps,uint32 maxStartWithin,uint32 minNotice,uint32 maxMinCharge,address provider,address solver,uint128 solverFee,uint64 validUntil,uint256 nonce)Resources(uint32 vcpus,uint32 memoryMiB,uint32 diskGiB,uint32 gpus,bytes32 traits)"
     );
     bytes32 internal constant ACCEPTANCE_TYPEHASH = keccak256("Acceptance(uint64 job,bytes32 resultHash,uint128 cost)");
+
+    uint256 private constant OFFER_MEMBERS = 15;
+    uint256 private constant ORDER_MEMBERS = 19;
 
     mapping(address provider => mapping(bytes32 offerHash => bool)) private _cancelled;
     mapping(address renter => mapping(uint256 word => uint256 bits)) private _nonces;
@@ -64,7 +67,7 @@ abstract contract Documents is ISublet, EIP712 {
         assembly ("memory-safe") {
             from := offer
         }
-        return _hashDocument(OFFER_TYPEHASH, from, resources);
+        return _hashDocument(OFFER_TYPEHASH, from, OFFER_MEMBERS, resources);
     }
 
     /// @inheritdoc ISublet
@@ -74,7 +77,7 @@ abstract contract Documents is ISublet, EIP712 {
         assembly ("memory-safe") {
             from := order
         }
-        return _hashDocument(ORDER_TYPEHASH, from, resources);
+        return _hashDocument(ORDER_TYPEHASH, from, ORDER_MEMBERS, resources);
     }
 
     /// @inheritdoc ISublet
@@ -100,16 +103,21 @@ abstract contract Documents is ISublet, EIP712 {
         return keccak256(abi.encode(RESOURCES_TYPEHASH, r));
     }
 
-    /// Offer and Order both have 15 members, and their resources third: in memory that is the order in which EIP-712
-    /// encodes them, but for the resources' pointer, which their hash replaces.
-    function _hashDocument(bytes32 typeHash, uint256 from, bytes32 resources) private view returns (bytes32) {
+    /// Offer and Order both have their resources third: in memory their members are as EIP-712 encodes them, a word each,
+    /// but for the resources' pointer, which their hash replaces.
+    function _hashDocument(bytes32 typeHash, uint256 from, uint256 members, bytes32 resources)
+        private
+        view
+        returns (bytes32)
+    {
         bytes32 structHash;
         assembly ("memory-safe") {
             let m := mload(0x40)
+            let size := mul(members, 0x20)
             mstore(m, typeHash)
-            mcopy(add(m, 0x20), from, 0x1e0)
+            mcopy(add(m, 0x20), from, size)
             mstore(add(m, 0x60), resources)
-            structHash := keccak256(m, 0x200)
+            structHash := keccak256(m, add(size, 0x20))
         }
         return _hashTypedDataV4(structHash);
     }

@@ -26,6 +26,9 @@ abstract contract Jobs is ISublet, Agreements, Documents, Callbacks {
         _requireParty(id, h.provider);
         _requireInTime(id, t.runBy());
         if (resultHash == 0) revert JobZeroResult(id);
+        // Nobody is paid for more time than there was.
+        uint256 most = block.timestamp - t.openedAt();
+        if (usedSeconds > most) usedSeconds = uint32(most);
         h.terms = t.withState(uint8(JobState.Submitted));
         _results[id] = Result(resultHash, uint40(block.timestamp), usedSeconds);
         (uint256 cost, uint256 until) = (_declared(id, h, t), _challengeUntil(id, t));
@@ -38,14 +41,14 @@ abstract contract Jobs is ISublet, Agreements, Documents, Callbacks {
         Terms t = h.terms.ifKind(Kind.Job);
         address caller = _caller();
         JobState state = JobState(t.state());
-        uint256 least = Sums.rent(h.price, t.duration());
-        if (cost > least) revert JobCostTooHigh(id, cost, uint128(least));
+        if (state != JobState.Open && state != JobState.Submitted) revert JobWrongState(id, state);
+        uint256 most = Sums.rent(h.price, t.duration());
+        if (cost > most) revert JobCostTooHigh(id, cost, uint128(most));
+        uint256 least = most;
         if (state == JobState.Submitted) {
             bytes32 submitted = _results[id].hash;
             if (resultHash != submitted) revert JobResultDiffers(id, submitted, resultHash);
             least = _declared(id, h, t);
-        } else if (state != JobState.Open) {
-            revert JobWrongState(id, state);
         }
         // A renter could sign a cost of nothing for good work, and send it itself.
         if (cost < least && caller != h.provider) revert JobCostTooLow(id, cost, uint128(least));

@@ -59,6 +59,8 @@ abstract contract Leases is ISublet, Agreements, Providers {
     function topUpLease(uint64 id, uint32 seconds_) external {
         (Head storage h, Terms t) = _leaseIn(id, LeaseState.Active);
         if (seconds_ == 0) revert LeaseZeroSeconds();
+        // Else somebody could lock a silent provider's free balance as pledge, and take it by a fault.
+        _requireFresh(h.provider);
         _settle(id, h, t);
         uint256 duration = uint256(t.duration()) + seconds_;
         (uint32 maxDuration,,) = t.leaseOwn();
@@ -84,7 +86,7 @@ abstract contract Leases is ISublet, Agreements, Providers {
     }
 
     /// @inheritdoc ISublet
-    function closeLease(uint64 id) external {
+    function closeLease(uint64 id, uint128 maxPenalty) external {
         (Head storage h, Terms t) = _leaseIn(id, LeaseState.Active);
         bool byRenter = msg.sender == h.renter;
         if (!byRenter) _requireParty(id, h.provider);
@@ -101,7 +103,9 @@ abstract contract Leases is ISublet, Agreements, Providers {
                 }
             } else {
                 reason = LeaseEnd.ClosedByProvider;
-                penalty = Sums.rent(h.price, _noticeMissing(t, p));
+                penalty = _closingPenalty(h, t, p);
+                // A top-up may have come first, and with it the end of a free close.
+                if (penalty > maxPenalty) revert LeasePenaltyTooHigh(id, penalty, maxPenalty);
             }
         }
         _store(id, p);
@@ -178,6 +182,13 @@ abstract contract Leases is ISublet, Agreements, Providers {
     function _minCharge(Terms t) private pure returns (uint32) {
         (,, uint32 minCharge) = t.leaseOwn();
         return minCharge < t.duration() ? minCharge : t.duration();
+    }
+
+    /// What the provider loses by closing now: price * seconds of notice not given, at most the pledge.
+    function _closingPenalty(Head storage h, Terms t, Progress memory p) private view returns (uint256 penalty) {
+        penalty = Sums.rent(h.price, _noticeMissing(t, p));
+        uint256 pledge = Sums.pledge(h.price, t.duration(), t.pledgeBps());
+        if (penalty > pledge) penalty = pledge;
     }
 
     /// Seconds of notice that the provider has not given.

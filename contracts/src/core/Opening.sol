@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Class, JobState, Kind, LeaseState, Offer, Order, Pair, Resources} from "../Types.sol";
+import {Class, JobState, Kind, LeaseState, Offer, Order, Pair} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Guardian} from "./Guardian.sol";
 import {Leases} from "./Leases.sol";
@@ -9,7 +9,7 @@ import {Rulings} from "./Rulings.sol";
 import {Sums} from "./Sums.sol";
 import {TermsLib} from "./Terms.sol";
 
-/// @notice Checks a signed offer against an order, signed or placed, locks the money, and starts the agreement.
+/// @notice Checks who signed, or placed, the documents of a pair that fits, locks the money, and starts the agreement.
 abstract contract Opening is ISublet, Guardian, Leases, Rulings {
     /// What was locked, and under which hashes.
     struct Opened {
@@ -29,13 +29,13 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
     {
         Opened memory o;
         o.id = _nextAgreement();
+        _fit.check(offer, order);
         o.solver = _caller();
         o.offerHash = hashOffer(offer);
         o.orderHash = hashOrder(order);
         _checkOffer(offer, offerSignature, o.offerHash);
         _checkOrder(order, o.orderHash, o.solver);
         o.callback = _requireOrdered(order.renter, o.orderHash, orderSignature);
-        _checkMatch(offer, order);
         _useNonce(order.renter, order.nonce);
         _lock(offer, order, o);
         if (offer.kind == Kind.Lease) _openLease(offer, order, o);
@@ -60,11 +60,6 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
 
     function _checkOffer(Offer memory offer, bytes calldata signature, bytes32 hash) private view {
         if (block.timestamp > offer.validUntil) revert OfferExpired(hash, offer.validUntil);
-        if (offer.price == 0) revert OfferZeroPrice();
-        if (offer.price > type(uint96).max) revert MatchOutOfRange("price", offer.price, type(uint96).max);
-        if (offer.pledgeBps > type(uint24).max) {
-            revert MatchOutOfRange("pledgeBps", offer.pledgeBps, type(uint24).max);
-        }
         _requireTaking(offer.provider, offer.epoch);
         if (isOfferCancelled(offer.provider, hash)) revert OfferIsCancelled(hash);
         if (!_isSignedBy(offer.provider, hash, signature)) revert OfferBadSignature(offer.provider, hash);
@@ -75,9 +70,6 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
         if (order.solver != address(0) && opener != order.solver && opener != order.renter) {
             revert OrderOtherSolver(opener, order.solver);
         }
-        if (order.solverFee > type(uint96).max) {
-            revert MatchOutOfRange("solverFee", order.solverFee, type(uint96).max);
-        }
     }
 
     /// Signed, or placed on chain: then without a signature, and perhaps with the wish to be told the end.
@@ -87,47 +79,17 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
         returns (bool callback)
     {
         bool placed;
-        if (signature.length == 0) (placed, callback) = _orders.placed(hash);
+        // A contract may accept any signature: given one, a placed order would lose its wish for a callback.
+        if (signature.length == 0 || renter.code.length != 0) (placed, callback) = _orders.placed(hash);
         if (!placed && !_isSignedBy(renter, hash, signature)) revert OrderBadSignature(renter, hash);
-    }
-
-    function _checkMatch(Offer memory offer, Order memory order) private pure {
-        if (order.provider != address(0) && order.provider != offer.provider) {
-            revert OrderOtherProvider(offer.provider, order.provider);
-        }
-        if (offer.kind != order.kind) revert MatchKindDiffers(offer.kind, order.kind);
-        if (offer.price > order.maxPrice) revert MatchPriceTooHigh(offer.price, order.maxPrice);
-        if (order.duration == 0 || order.duration < offer.minDuration || order.duration > offer.maxDuration) {
-            revert MatchDurationOutside(order.duration, offer.minDuration, offer.maxDuration);
-        }
-        _checkResources(offer.resources, order.resources);
-        if (order.kind == Kind.Lease) {
-            if (order.class != Class.None) revert MatchLeaseHasClass();
-            return;
-        }
-        if (order.challengeWindow > offer.maxChallengeWindow) {
-            revert MatchWindowTooLong(order.challengeWindow, offer.maxChallengeWindow);
-        }
-        if (order.class == Class.Exact && order.mediatorSet != offer.mediatorSet) {
-            revert MatchMediatorsDiffer(offer.mediatorSet, order.mediatorSet);
-        }
-    }
-
-    function _checkResources(Resources memory has, Resources memory least) private pure {
-        if (has.vcpus < least.vcpus) revert MatchTooSmall("vcpus", has.vcpus, least.vcpus);
-        if (has.memoryMiB < least.memoryMiB) revert MatchTooSmall("memoryMiB", has.memoryMiB, least.memoryMiB);
-        if (has.diskGiB < least.diskGiB) revert MatchTooSmall("diskGiB", has.diskGiB, least.diskGiB);
-        if (has.gpus < least.gpus) revert MatchTooSmall("gpus", has.gpus, least.gpus);
-        if (least.traits != 0 && has.traits != least.traits) revert MatchTraitsDiffer(has.traits, least.traits);
     }
 
     /// Escrow and fee from the renter, pledge from the provider.
     function _lock(Offer memory offer, Order memory order, Opened memory o) private {
         o.escrow = Sums.rent(uint96(offer.price), order.duration);
         o.pledge = Sums.pledge(uint96(offer.price), order.duration, uint24(offer.pledgeBps));
-        if (o.pledge == 0) revert OfferZeroPledge();
         if (order.class == Class.Exact) _requireFees(order.mediatorSet, o.pledge);
-        _debit(order.renter, uint256(o.escrow) + order.solverFee);
+        _debit(order.renter, o.escrow + order.solverFee);
         _debit(offer.provider, o.pledge);
     }
 

@@ -14,7 +14,7 @@ abstract contract Providers is ISublet {
     uint256 public constant MAX_INFO = 512;
 
     /// All but the key share a slot, which is all that beats and `open` need.
-    struct Record {
+    struct Standing {
         uint40 uptime;
         uint40 lastBeat;
         uint40 registeredAt;
@@ -23,13 +23,13 @@ abstract contract Providers is ISublet {
         bytes32 peerKey;
     }
 
-    mapping(address provider => Record) private _providers;
+    mapping(address provider => Standing) private _providers;
 
     /// @inheritdoc ISublet
     function registerProvider(bytes32 peerKey, string calldata info) external {
         if (peerKey == 0) revert ProviderZeroPeerKey();
         if (bytes(info).length > MAX_INFO) revert ProviderInfoTooLong(bytes(info).length, MAX_INFO);
-        Record storage p = _providers[msg.sender];
+        Standing storage p = _providers[msg.sender];
         if (p.registeredAt == 0) {
             p.registeredAt = uint40(block.timestamp);
             p.lastBeat = uint40(block.timestamp);
@@ -58,7 +58,7 @@ abstract contract Providers is ISublet {
 
     /// @inheritdoc ISublet
     function providerOf(address provider) external view returns (ProviderView memory) {
-        Record storage p = _providers[provider];
+        Standing storage p = _providers[provider];
         return ProviderView({
             peerKey: p.peerKey,
             online: p.online,
@@ -76,7 +76,7 @@ abstract contract Providers is ISublet {
 
     /// Credits the time since the last beat, at most `MAX_GAP`, and returns U(now).
     function _beat(address provider) internal returns (uint40 uptime) {
-        Record storage p = _known(provider);
+        Standing storage p = _known(provider);
         uptime = _credited(p.uptime, p.lastBeat);
         p.uptime = uptime;
         p.lastBeat = uint40(block.timestamp);
@@ -85,25 +85,31 @@ abstract contract Providers is ISublet {
 
     /// U(now).
     function _uptime(address provider) internal view returns (uint40) {
-        Record storage p = _providers[provider];
+        Standing storage p = _providers[provider];
         return p.registeredAt == 0 ? 0 : _credited(p.uptime, p.lastBeat);
     }
 
     /// When the provider last beat, and U at that time.
     function _lastBeat(address provider) internal view returns (uint40 when, uint40 uptime) {
-        Record storage p = _providers[provider];
+        Standing storage p = _providers[provider];
         return (p.lastBeat, p.uptime);
     }
 
     /// Refuses a provider that cannot take an agreement under an offer of `epoch` now.
     function _requireTaking(address provider, uint64 epoch) internal view {
-        Record storage p = _known(provider);
+        Standing storage p = _known(provider);
         if (!p.online) revert ProviderIsOffline(provider);
-        if (block.timestamp - p.lastBeat > MAX_GAP) revert ProviderStale(provider, p.lastBeat);
+        _requireFresh(provider);
         if (epoch != p.epoch) revert OfferEpochOver(epoch, p.epoch);
     }
 
-    function _known(address provider) private view returns (Record storage p) {
+    /// Refuses a provider whose last beat vouches for nothing any more.
+    function _requireFresh(address provider) internal view {
+        uint40 lastBeat = _providers[provider].lastBeat;
+        if (block.timestamp - lastBeat > MAX_GAP) revert ProviderStale(provider, lastBeat);
+    }
+
+    function _known(address provider) private view returns (Standing storage p) {
         p = _providers[provider];
         if (p.registeredAt == 0) revert ProviderUnknown(provider);
     }

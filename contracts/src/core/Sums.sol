@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-
+import {ISublet} from "../interfaces/ISublet.sol";
 import {Progress} from "./Record.sol";
 import {Terms} from "./Terms.sol";
 
 /// @notice What an agreement holds, from its terms.
 library Sums {
-    using SafeCast for uint256;
-
     uint256 internal constant WHOLE_BPS = 10_000;
 
     /// price * seconds; below 2^128 because a price is below 2^96.
@@ -18,8 +15,9 @@ library Sums {
     }
 
     /// price * duration * bps / 10 000, rounded down; refused above 2^128.
-    function pledge(uint256 price, uint256 duration, uint256 bps) internal pure returns (uint256) {
-        return (price * duration * bps / WHOLE_BPS).toUint128();
+    function pledge(uint256 price, uint256 duration, uint256 bps) internal pure returns (uint256 sum) {
+        sum = price * duration * bps / WHOLE_BPS;
+        if (sum > type(uint128).max) revert ISublet.MatchOutOfRange("pledge", sum, type(uint128).max);
     }
 
     /// Seconds of a running lease not paid yet at uptime `u`: at most what is left of what was bought.

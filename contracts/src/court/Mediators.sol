@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Bonds} from "../Bonds.sol";
 import {MediatorSetView, MediatorView} from "../Types.sol";
 import {ICourt} from "../interfaces/ICourt.sol";
-import {Bonds} from "./Bonds.sol";
 
 /// @notice Who re-runs disputed jobs, and the sets that offers and orders name.
 abstract contract Mediators is ICourt, Bonds {

@@ -21,6 +21,11 @@ contract OnChainCowsay is IJobReceiver {
         bytes32 resultHash;
     }
 
+    /// @notice The pledge covers the price: an order that anybody may open must not be worth losing.
+    uint32 public constant MIN_PLEDGE_BPS = 10_000;
+    /// @notice For how long a provider may keep the money without working.
+    uint32 public constant MAX_START_WITHIN = 1 hours;
+
     ISublet public immutable sublet;
     address public immutable owner;
     /// @notice Orders placed so far; the next one's nonce.
@@ -56,11 +61,12 @@ contract OnChainCowsay is IJobReceiver {
         sublet.deposit(amount);
     }
 
-    /// @notice Orders a job. Renter, nonce and workload hash of `order` are filled in here; its peer key is that of
-    /// whoever will fetch the result. `workload` is the job's canonical JSON.
+    /// @notice Orders a job. Renter, nonce, workload hash, pledge and time to start of `order` are filled in here; its peer
+    /// key is that of whoever will fetch the result. `workload` is the job's canonical JSON.
     function ask(Order memory order, bytes calldata workload) external onlyOwner returns (bytes32 orderHash) {
         if (order.kind != Kind.Job) revert NotAJob();
         (order.renter, order.nonce, order.workload) = (address(this), asked++, keccak256(workload));
+        (order.minPledgeBps, order.maxStartWithin) = (MIN_PLEDGE_BPS, MAX_START_WITHIN);
         orderHash = IOrders(sublet.orders()).placeOrder(order, workload, true);
         emit Asked(orderHash, order.nonce);
     }

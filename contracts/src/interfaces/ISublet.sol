@@ -32,6 +32,8 @@ interface ISublet is ITrunk {
     function orders() external view returns (address);
     /// @notice Leases and jobs, decoded.
     function lens() external view returns (address);
+    /// @notice Whether an offer and an order fit.
+    function fit() external view returns (address);
 
     // Accounts
 
@@ -42,6 +44,8 @@ interface ISublet is ITrunk {
 
     error AccountZeroAmount();
     error AccountZeroAddress();
+    /// @notice Money sent to the contract itself would belong to nobody.
+    error AccountIsSublet(address account);
     error AccountShort(address account, uint256 free, uint256 needed);
     /// @notice The token credited something else than asked: fee-on-transfer tokens are refused.
     error AccountDepositDiffers(uint256 asked, uint256 credited);
@@ -130,8 +134,10 @@ interface ISublet is ITrunk {
     error OrderOtherSolver(address caller, address solver);
     error OrderOtherProvider(address offered, address ordered);
     error MatchKindDiffers(Kind offered, Kind ordered);
-    /// @notice `what` is "vcpus", "memoryMiB", "diskGiB" or "gpus".
+    /// @notice `what` is "vcpus", "memoryMiB", "diskGiB", "gpus", "pledgeBps" or "notice".
     error MatchTooSmall(bytes32 what, uint256 offered, uint256 ordered);
+    /// @notice `what` is "startWithin" or "minCharge".
+    error MatchTooLarge(bytes32 what, uint256 offered, uint256 ordered);
     error MatchTraitsDiffer(bytes32 offered, bytes32 ordered);
     error MatchPriceTooHigh(uint128 price, uint128 maxPrice);
     error MatchDurationOutside(uint32 duration, uint32 min, uint32 max);
@@ -142,14 +148,15 @@ interface ISublet is ITrunk {
     error MatchWindowTooLong(uint32 window, uint32 max);
     /// @notice A lease has no result, so nothing to check.
     error MatchLeaseHasClass();
-    /// @notice `what` is "price", "solverFee" or "pledgeBps": more than the contract keeps.
+    /// @notice `what` is "price", "solverFee", "pledgeBps" or "pledge": more than the contract keeps.
     error MatchOutOfRange(bytes32 what, uint256 value, uint256 max);
     error AcceptanceBadSignature(address renter, uint64 job);
 
     /// @notice Opens one agreement. Allowed for the order's solver, or anyone if it names none, and for the renter
     /// itself. Locks escrow price * duration and the solver fee from the renter, and the pledge from the provider, all
     /// or nothing. The price is the offer's. Class exact needs the same mediator set in both documents, and a pledge of
-    /// at least the fees of its panel. An empty order signature is good for an order that was placed in `orders()`.
+    /// at least the fees of its panel. What only compares the two documents is
+    /// in `fit()`. An order that was placed in `orders()` needs no signature.
     /// @return id number of the agreement, counted from 1 across leases and jobs.
     function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
         external
@@ -230,6 +237,8 @@ interface ISublet is ITrunk {
     error LeaseTooLong(uint64 id, uint256 duration, uint32 max);
     error LeaseNoticeAlreadyGiven(uint64 id, uint64 noticeAt);
     error LeaseZeroSeconds();
+    /// @notice The caller would lose more than it said it would.
+    error LeasePenaltyTooHigh(uint64 id, uint256 penalty, uint128 most);
 
     /// @notice Provider, Open, in time: rent accrues from here. Also a beat. Pays the solver.
     function startLease(uint64 id) external;
@@ -242,13 +251,15 @@ interface ISublet is ITrunk {
     /// @notice Anyone, Active: pays the rent for uptime since the last settlement.
     /// @return paid what went to the provider.
     function settleLease(uint64 id) external returns (uint128 paid);
-    /// @notice Anyone, Active: settles, then buys `seconds_` more at the same price from the caller's free balance, and
-    /// locks the provider's pledge in proportion. Refunds always go to the renter.
+    /// @notice Anyone, Active, while the provider's last beat is fresh: settles, then buys `seconds_` more at the same
+    /// price from the caller's free balance, and locks the provider's pledge in proportion. Refunds always go to the
+    /// renter.
     function topUpLease(uint64 id, uint32 seconds_) external;
     /// @notice Provider, Active, once: starts the notice clock.
     function giveNotice(uint64 id) external;
     /// @notice Renter, any time; provider, with a penalty for notice not given; either without, once the rent ran out.
-    function closeLease(uint64 id) external;
+    /// Refused when the caller would lose more than `maxPenalty`; a renter loses none.
+    function closeLease(uint64 id, uint128 maxPenalty) external;
     /// @notice Anyone, Active, when the provider was silent for more than `FAULT_AFTER`: settles up to its last beat.
     function faultLease(uint64 id) external;
 
@@ -273,6 +284,7 @@ interface ISublet is ITrunk {
         uint64 startBy,
         uint64 runBy
     );
+    /// @notice `usedSeconds` is what counts, `cost` what is due for it.
     event JobSubmitted(uint64 indexed id, bytes32 resultHash, uint32 usedSeconds, uint128 cost, uint64 challengeUntil);
     /// @notice Nothing is held any more. Paid as in `LeaseEnded`; `resultHash` is what the provider submitted or the
     /// renter accepted, zero when there was none. If the court ruled, it is the `caller`, with no reward.
@@ -307,7 +319,8 @@ interface ISublet is ITrunk {
 
     /// @notice Provider, Open, until `startBy`: everything goes back.
     function rejectJob(uint64 id) external;
-    /// @notice Provider, Open, until `runBy`. The cost is price * min(usedSeconds, duration). `resultHash` is not zero.
+    /// @notice Provider, Open, until `runBy`. What counts as used is at most the time since the opening; the cost is
+    /// price * min(used, duration). `resultHash` is not zero.
     function submitJob(uint64 id, bytes32 resultHash, uint32 usedSeconds) external;
     /// @notice Anyone with the renter's signed acceptance, Open or Submitted.
     function settleJob(uint64 id, bytes32 resultHash, uint128 cost, bytes calldata acceptance) external;

@@ -25,7 +25,7 @@ contract EscrowAttacksTest is Attack {
         id = sham(Kind.Lease);
         vm.startPrank(mallory);
         sublet.startLease(id);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         for (uint256 i; i < 3; ++i) {
             _tryAll(id);
         }
@@ -127,7 +127,7 @@ contract EscrowAttacksTest is Attack {
         uint64 id = _leaseIn(coin);
         coin.setBlocked(renter, true);
         vm.prank(provider);
-        (bool ok,) = address(sublet).call(abi.encodeCall(sublet.closeLease, (id)));
+        (bool ok,) = address(sublet).call(abi.encodeCall(sublet.closeLease, (id, ANY)));
         worked(!ok, "a renter that cannot be paid keeps the provider's pledge locked");
         _leave(provider, provider);
         bytes memory why = abi.encodeWithSelector(Coin.CoinBlocked.selector, renter);

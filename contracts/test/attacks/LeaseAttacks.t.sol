@@ -60,7 +60,7 @@ contract LeaseAttacksTest is Attack {
         wins(renter, 0, "renewed at the renter's cost");
         wins(mallory, -10 * P, "renewed for nothing");
         bytes memory why = abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, mallory);
-        refused(mallory, abi.encodeCall(sublet.closeLease, (id)), why, "a top-up bought the lease");
+        refused(mallory, abi.encodeCall(sublet.closeLease, (id, ANY)), why, "a top-up bought the lease");
         why = abi.encodeWithSelector(ISublet.LeaseTooLong.selector, id, uint256(DURATION) + 10 + DURATION, 2 * DURATION);
         refused(mallory, abi.encodeCall(sublet.topUpLease, (id, DURATION)), why, "renewed beyond what was offered");
     }
@@ -80,7 +80,7 @@ contract LeaseAttacksTest is Attack {
         }
         worked(lens.lease(id).escrow != 0, "the last seconds of rent are stranded");
         vm.prank(provider);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         leaseIs(id, LeaseState.Ended, LeaseEnd.RanOut);
         wins(provider, 7, "seven seconds of rent");
         wins(renter, -7, "and not one more");
@@ -106,13 +106,13 @@ contract LeaseAttacksTest is Attack {
         run(3_000);
         mark();
         vm.prank(renter);
-        sublet.closeLease(id);
+        sublet.closeLease(id, ANY);
         wins(provider, 3_000 * P + Q, "the renter took back what it used");
         wins(renter, 600 * P, "the rest");
         vm.expectEmit(address(sublet));
         emit ISublet.LeaseEnded(next, LeaseEnd.ClosedByRenter, 3_000 * PRICE, 600 * PRICE, PLEDGE, 0, renter, 0);
         vm.prank(renter);
-        sublet.closeLease(next);
+        sublet.closeLease(next, ANY);
         bytes memory why = abi.encodeWithSelector(ISublet.LeaseWrongState.selector, id, LeaseState.Ended);
         refused(renter, abi.encodeCall(sublet.topUpLease, (id, 10)), why, "a lease came back to life");
         refused(provider, abi.encodeCall(sublet.startLease, (id)), why, "a lease started again");

@@ -15,7 +15,7 @@ contract RelayAttacksTest is Attack {
         (uint64 id, uint64 job) = (activeLease(), submittedJob(10));
         Forwarder relay = new Forwarder();
         bytes memory why = abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, id, address(relay));
-        _relayed(relay, renter, abi.encodeCall(sublet.closeLease, (id)), why);
+        _relayed(relay, renter, abi.encodeCall(sublet.closeLease, (id, ANY)), why);
         _relayed(relay, provider, abi.encodeCall(sublet.giveNotice, (id)), why);
         why = abi.encodeWithSelector(ISublet.AgreementOtherParty.selector, job, address(relay));
         _relayed(relay, renter, abi.encodeCall(sublet.acceptJob, (job)), why);

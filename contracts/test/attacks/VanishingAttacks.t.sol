@@ -33,7 +33,7 @@ contract VanishingAttacksTest is Attack {
     function test_vanished_renter() external {
         (uint64 a, uint64 b, uint64 c) = (activeLease(), submittedJob(10), exactJob());
         run(DURATION);
-        _mustWork(provider, abi.encodeCall(sublet.closeLease, (a)), "a vanished renter locks a lease");
+        _mustWork(provider, abi.encodeCall(sublet.closeLease, (a, ANY)), "a vanished renter locks a lease");
         _mustWork(provider, abi.encodeCall(sublet.finalizeJob, (b)), "a vanished renter locks a job");
         _mustWork(provider, abi.encodeCall(sublet.finalizeJob, (c)), "a vanished renter locks an exact job");
         int256 used = int256(uint256(USED));
@@ -59,7 +59,7 @@ contract VanishingAttacksTest is Attack {
         string memory what = "a pause traps money";
         _mustWork(renter, abi.encodeCall(sublet.cancelLease, (a)), what);
         _mustWork(renter, abi.encodeCall(sublet.topUpLease, (b, 1)), what);
-        _mustWork(renter, abi.encodeCall(sublet.closeLease, (b)), what);
+        _mustWork(renter, abi.encodeCall(sublet.closeLease, (b, ANY)), what);
         _mustWork(renter, abi.encodeCall(sublet.refuseJob, (c)), what);
         _mustWork(renter, abi.encodeCall(court.dispute, (d)), what);
         mine(3);

@@ -23,6 +23,7 @@ abstract contract Fixture is Assertions {
     /// PRICE * DURATION, and half of it.
     uint128 internal constant ESCROW = 3_600_000_025_200;
     uint128 internal constant PLEDGE = 1_800_000_012_600;
+    uint32 internal constant PLEDGE_BPS = 5_000;
     uint128 internal constant FEE = 77_777;
     uint32 internal constant START_WITHIN = 60;
     uint32 internal constant NOTICE = 600;
@@ -30,6 +31,8 @@ abstract contract Fixture is Assertions {
     uint32 internal constant WINDOW = 900;
     /// Seconds that `exactJob` declares; PRICE * USED is odd.
     uint32 internal constant USED = 5;
+    /// As penalty: whatever it is.
+    uint128 internal constant ANY = type(uint128).max;
     bytes32 internal constant RESULT = keccak256("result");
     /// A panel's vote; odd, so that half of it is rounded.
     uint96 internal constant VOTE = 100_000_000_001;
@@ -87,7 +90,7 @@ abstract contract Fixture is Assertions {
             kind: kind,
             resources: Resources(4, 8192, 100, 1, keccak256("traits")),
             price: PRICE,
-            pledgeBps: 5_000,
+            pledgeBps: PLEDGE_BPS,
             capacity: 2,
             minDuration: 1,
             maxDuration: 2 * DURATION,
@@ -113,6 +116,10 @@ abstract contract Fixture is Assertions {
             class: Class.None,
             mediatorSet: 0,
             challengeWindow: WINDOW,
+            minPledgeBps: PLEDGE_BPS,
+            maxStartWithin: START_WITHIN,
+            minNotice: NOTICE,
+            maxMinCharge: MIN_CHARGE,
             provider: address(0),
             solver: address(0),
             solverFee: FEE,
@@ -172,6 +179,7 @@ abstract contract Fixture is Assertions {
 
     function submittedJob(uint32 used) internal returns (uint64 id) {
         id = openJob();
+        run(min(used, DURATION));
         vm.prank(provider);
         sublet.submitJob(id, RESULT, used);
     }
@@ -184,6 +192,7 @@ abstract contract Fixture is Assertions {
     /// A submitted job of class exact.
     function exactJob() internal returns (uint64 id) {
         id = open(offerOf(Kind.Job), exactOrder());
+        pass(USED);
         vm.prank(provider);
         sublet.submitJob(id, RESULT, USED);
     }

@@ -161,7 +161,9 @@ abstract contract Acts is Driver {
             (c.act, c.data) = (Act.TopUpLease, abi.encodeCall(sublet.topUpLease, (c.id, uint32(c.value))));
         }
         if (kind == 9) (c.act, c.data) = (Act.GiveNotice, abi.encodeCall(sublet.giveNotice, (c.id)));
-        if (kind == 10) (c.act, c.data) = (Act.CloseLease, abi.encodeCall(sublet.closeLease, (c.id)));
+        if (kind == 10) {
+            (c.act, c.data) = (Act.CloseLease, abi.encodeCall(sublet.closeLease, (c.id, type(uint128).max)));
+        }
         if (kind == 11) (c.act, c.data) = (Act.FaultLease, abi.encodeCall(sublet.faultLease, (c.id)));
         if (kind == 5 || kind == 8 || (kind == 10 && _once(dice, 2))) by = g.renter;
         if (kind == 4 || kind == 11) by = address(0);

@@ -96,7 +96,7 @@ abstract contract Exits is CourtActs {
         if (alone == g.renter || (alone == g.provider && !open)) {
             vm.prank(alone);
             if (open) sublet.cancelLease(id);
-            else sublet.closeLease(id);
+            else sublet.closeLease(id, type(uint128).max);
         } else if (alone == g.provider && clock() <= startBy) {
             vm.prank(alone);
             sublet.rejectLease(id);

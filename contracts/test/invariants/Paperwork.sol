@@ -63,6 +63,7 @@ abstract contract Paperwork is OpenRules {
         w.workload = keccak256("workload");
         w.challengeWindow = uint32(_amount(dice, 0, 3_000, type(uint32).max));
         if (x.kind == Kind.Job && !_once(dice, 4)) (w.class, w.mediatorSet) = (Class.Exact, x.mediatorSet);
+        (w.maxStartWithin, w.maxMinCharge) = (type(uint32).max, type(uint32).max);
         if (_once(dice, 4)) w.provider = x.provider;
         if (_once(dice, 4)) w.solver = _who[SOLVER];
         w.solverFee = uint128(_amount(dice, 0, 1e6, type(uint96).max));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {IBonds} from "../interfaces/IBonds.sol";
-import {ITrunk} from "../interfaces/ITrunk.sol";
+import {IBonds} from "./interfaces/IBonds.sol";
+import {ITrunk} from "./interfaces/ITrunk.sol";
 
 /// @notice Bonds of whoever has one, kept in the branch's free balance.
 abstract contract Bonds is IBonds {
