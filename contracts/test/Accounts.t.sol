@@ -42,6 +42,10 @@ contract AccountsTest is Fixture {
         sublet.depositFor(address(0), 1);
         vm.expectRevert(abi.encodeWithSelector(ISublet.AccountZeroAddress.selector));
         sublet.withdrawTo(address(0), 1);
+        vm.expectRevert(abi.encodeWithSelector(ISublet.AccountIsSublet.selector, sublet));
+        sublet.depositFor(address(sublet), 1);
+        vm.expectRevert(abi.encodeWithSelector(ISublet.AccountIsSublet.selector, sublet));
+        sublet.withdrawTo(address(sublet), 1);
         vm.expectRevert(abi.encodeWithSelector(ISublet.AccountShort.selector, renter, FUNDS, FUNDS + 1));
         sublet.withdraw(FUNDS + 1);
         vm.stopPrank();

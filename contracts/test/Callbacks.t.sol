@@ -5,7 +5,7 @@ import {Class, JobEnd, JobState, Kind, Offer, Order, Settlement} from "../src/Ty
 import {IJobReceiver} from "../src/interfaces/IJobReceiver.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {CourtFixture} from "./base/CourtFixture.sol";
-import {Receiver} from "./mocks/Receivers.sol";
+import {Gullible, Receiver} from "./mocks/Receivers.sol";
 
 /// @notice A renter that is a contract is told how its job ended: last of all, once, with enough gas, and whatever it
 /// does with that changes nothing.
@@ -63,6 +63,24 @@ contract CallbacksTest is CourtFixture {
         vm.prank(provider);
         sublet.settleJob(id, RESULT, PRICE, sig);
         jobIs(id, JobState.Ended, JobEnd.Settled);
+    }
+
+    /// The contract accepts any signature: whoever opens its placed order with one takes its callback away, it thinks.
+    function test_stripping_a_callback() external {
+        Gullible gullible = new Gullible(sublet);
+        token.mint(address(gullible), FUNDS);
+        gullible.fund(token, FUNDS);
+        Order memory o = orderOf(Kind.Job);
+        o.renter = address(gullible);
+        gullible.place(o, "", true);
+        Offer memory offer = offerOf(Kind.Job);
+        bytes memory a = sign(offer);
+        vm.prank(solver);
+        uint64 id = sublet.open(offer, a, o, "anything");
+        yes(lens.job(id).callback, "attack worked: a signature strips an order of its callback");
+        vm.prank(provider);
+        sublet.rejectJob(id);
+        eq(gullible.calls(), 1, "told");
     }
 
     function test_nobody_is_told_without_the_wish() external {
@@ -227,6 +245,7 @@ contract CallbacksTest is CourtFixture {
 
     function _submitted(Class class) private returns (uint64 id) {
         id = _open(class);
+        pass(USED);
         vm.prank(provider);
         sublet.submitJob(id, RESULT, USED);
     }

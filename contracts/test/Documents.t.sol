@@ -33,10 +33,12 @@ contract DocumentsTest is Fixture {
         (o.workload, o.peerKey, o.resources.traits, o.nonce) = (hash, ~hash, keccak256(abi.encode(hash)), uint256(hash));
         (o.class, o.mediatorSet, o.validUntil) = (Class(set % 2), set, ~set);
         (o.solver, o.provider) = (solver_, address(~uint160(solver_)));
+        (o.minPledgeBps, o.maxStartWithin, o.minNotice, o.maxMinCharge) = (count, ~count, count / 2, ~(count / 2));
         bytes32 typeHash = keccak256(
             abi.encodePacked(
                 "Order(address renter,uint8 kind,Resources resources,uint128 maxPrice,uint32 duration,",
                 "bytes32 workload,bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,",
+                "uint32 minPledgeBps,uint32 maxStartWithin,uint32 minNotice,uint32 maxMinCharge,",
                 "address provider,address solver,uint128 solverFee,uint64 validUntil,uint256 nonce)",
                 RESOURCES
             )
@@ -44,7 +46,8 @@ contract DocumentsTest is Fixture {
         bytes memory head = abi.encode(typeHash, o.renter, o.kind, _hash(o.resources), o.maxPrice, o.duration);
         bytes memory middle = abi.encode(o.workload, o.peerKey, o.class, o.mediatorSet, o.challengeWindow);
         bytes memory tail = abi.encode(o.provider, o.solver, o.solverFee, o.validUntil, o.nonce);
-        eq(sublet.hashOrder(o), _digest(bytes.concat(head, middle, tail)), "order");
+        bytes memory limits = abi.encode(o.minPledgeBps, o.maxStartWithin, o.minNotice, o.maxMinCharge);
+        eq(sublet.hashOrder(o), _digest(bytes.concat(head, middle, limits, tail)), "order");
     }
 
     function test_acceptance_digest() external view {

@@ -68,13 +68,16 @@ contract GasTest is GasFixture {
 
     function test_gas_job_without_a_signature() external {
         uint64 id = _job();
+        pass(9);
         _measure("job submit", provider, abi.encodeCall(sublet.submitJob, (id, RESULT, 9)));
         pass(WINDOW + 1);
         _measure("job finalize", provider, abi.encodeCall(sublet.finalizeJob, (id)));
         id = _job();
+        pass(9);
         send(provider, address(sublet), abi.encodeCall(sublet.submitJob, (id, RESULT, 9)));
         _measure("job accept", renter, abi.encodeCall(sublet.acceptJob, (id)));
         id = _job();
+        pass(9);
         send(provider, address(sublet), abi.encodeCall(sublet.submitJob, (id, RESULT, 9)));
         _measure("job refuse", renter, abi.encodeCall(sublet.refuseJob, (id)));
         id = _job();
@@ -85,13 +88,25 @@ contract GasTest is GasFixture {
     }
 
     function test_gas_job_batch() external {
-        uint256 gas = _batch(Class.None);
+        uint256 gas = _batch(Class.None, 0);
         vm.snapshotValue("Sublet", "job open + settle, each of 32", gas);
         atMost(gas, JOB_IN_BATCH, "job in a batch");
     }
 
+    /// What a solver's fee costs: written at the opening, taken away and paid at the end. No bar: the job that the bars are
+    /// from pays nobody for matching it.
+    function test_gas_job_with_a_fee() external {
+        uint256 gas = _measure("job open, with a fee", solver, openCall(plentyOf(Kind.Job), orderOf(Kind.Job)));
+        uint64 id = sublet.agreementCount();
+        bytes memory sig = acceptance(id, RESULT, PRICE);
+        gas += send(provider, address(sublet), abi.encodeCall(sublet.settleJob, (id, RESULT, PRICE, sig)));
+        vm.snapshotValue("Sublet", "job open + settle, with a fee", gas);
+        atMost(gas, JOB, "job with a fee");
+        vm.snapshotValue("Sublet", "job open + settle, with a fee, each of 32", _batch(Class.None, FEE));
+    }
+
     function test_gas_job_batch_class_exact() external {
-        uint256 gas = _batch(Class.Exact);
+        uint256 gas = _batch(Class.Exact, 0);
         vm.snapshotValue("Sublet", "job open + settle, exact, each of 32", gas);
         atMost(gas, JOB_IN_BATCH, "job of class exact in a batch");
     }
@@ -139,11 +154,13 @@ contract GasTest is GasFixture {
         atMost(gas, TRANSACTION, "deployment");
     }
 
-    function _batch(Class class) private returns (uint256 each) {
+    function _batch(Class class, uint128 fee) private returns (uint256 each) {
         Pair[] memory pairs = new Pair[](BATCH);
         Offer memory offer = plentyOf(Kind.Job);
         for (uint256 i; i < BATCH; ++i) {
-            pairs[i] = pair(offer, feeless(class == Class.Exact ? exactOrder() : orderOf(Kind.Job)));
+            Order memory order = class == Class.Exact ? exactOrder() : orderOf(Kind.Job);
+            order.solverFee = fee;
+            pairs[i] = pair(offer, order);
         }
         each = send(solver, address(sublet), abi.encodeCall(sublet.openMany, (pairs)));
         eq(sublet.openCount(sublet.hashOffer(offer)), BATCH, "all opened");

@@ -65,6 +65,7 @@ contract BranchesGasTest is GasFixture {
         bytes memory open_ = abi.encodeCall(sublet.open, (offer, sign(offer), order, ""));
         measure("Orders", "open of a placed order", solver, address(sublet), open_);
         uint64 id = sublet.agreementCount();
+        pass(USED);
         vm.prank(provider);
         sublet.submitJob(id, RESULT, USED);
         pass(WINDOW + 1);

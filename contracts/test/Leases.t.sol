@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind, LeaseEnd, LeaseState, Offer} from "../src/Types.sol";
+import {Kind, LeaseEnd, LeaseState, Offer, Order} from "../src/Types.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {Fixture} from "./base/Fixture.sol";
 
@@ -56,8 +56,9 @@ contract LeasesTest is Fixture {
 
     function test_cancel_costs_at_most_the_escrow() external {
         Offer memory offer = offerOf(Kind.Lease);
-        offer.minCharge = DURATION + 1;
-        uint64 id = open(offer, orderOf(Kind.Lease));
+        Order memory order = orderOf(Kind.Lease);
+        offer.minCharge = order.maxMinCharge = DURATION + 1;
+        uint64 id = open(offer, order);
         vm.prank(renter);
         sublet.cancelLease(id);
         moved(-E, E, 0, 0);
@@ -217,6 +218,66 @@ contract LeasesTest is Fixture {
         sublet.closeLease(id, ANY);
         rent += P;
         moved(-rent - F, rent, F, 0);
+    }
+
+    /// Given once it stays given, however long the lease goes on and whatever is bought.
+    function test_notice_never_lapses() external {
+        uint64 id = activeLease();
+        vm.prank(provider);
+        sublet.giveNotice(id);
+        run(DURATION - 1);
+        vm.prank(renter);
+        sublet.topUpLease(id, DURATION);
+        run(DURATION / 2);
+        mark();
+        vm.prank(provider);
+        sublet.closeLease(id, 0);
+        leaseIs(id, LeaseState.Ended, LeaseEnd.ClosedByProvider);
+        // What was used since the top-up, what is left of it, and the whole pledge of twice the duration.
+        moved(P * 1_801, P * 1_800 + 2 * int256(uint256(PLEDGE)), 0, 0);
+    }
+
+    /// The provider bears as much as it said, to the unit; a renter loses nothing by closing, so it may say zero.
+    function test_a_close_bears_what_it_said() external {
+        uint64 id = activeLease();
+        uint128 penalty = PRICE * NOTICE;
+        vm.prank(provider);
+        vm.expectRevert(abi.encodeWithSelector(ISublet.LeasePenaltyTooHigh.selector, id, penalty, penalty - 1));
+        sublet.closeLease(id, penalty - 1);
+        uint256 snapshot = vm.snapshotState();
+        vm.prank(provider);
+        sublet.closeLease(id, penalty);
+        leaseIs(id, LeaseState.Ended, LeaseEnd.ClosedByProvider);
+        vm.revertToState(snapshot);
+        vm.prank(renter);
+        sublet.closeLease(id, 0);
+        leaseIs(id, LeaseState.Ended, LeaseEnd.ClosedByRenter);
+    }
+
+    /// Only while a beat vouches for the provider.
+    function test_top_up_while_the_beat_is_fresh() external {
+        uint64 id = activeLease();
+        uint256 beat = clock();
+        pass(sublet.MAX_GAP());
+        sublet.settleLease(id);
+        vm.prank(renter);
+        sublet.topUpLease(id, 1);
+        pass(1);
+        vm.prank(renter);
+        vm.expectRevert(abi.encodeWithSelector(ISublet.ProviderStale.selector, provider, beat));
+        sublet.topUpLease(id, 1);
+    }
+
+    /// A pledge that a top-up would carry beyond what is kept is refused by name.
+    function test_a_pledge_beyond_what_is_kept() external {
+        Offer memory offer = offerOf(Kind.Lease);
+        Order memory order = orderOf(Kind.Lease);
+        (offer.price, offer.pledgeBps, offer.maxDuration) = (type(uint96).max, type(uint24).max, type(uint32).max);
+        (order.maxPrice, order.duration) = (offer.price, type(uint32).max);
+        uint256 pledge = uint256(offer.price) * order.duration * offer.pledgeBps / 10_000;
+        bytes memory why =
+            abi.encodeWithSelector(ISublet.MatchOutOfRange.selector, bytes32("pledge"), pledge, type(uint128).max);
+        refuse(offer, order, why);
     }
 
     function test_penalty_is_at_most_the_pledge() external {

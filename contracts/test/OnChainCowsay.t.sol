@@ -100,6 +100,7 @@ contract OnChainCowsayTest is Fixture {
         cow.cancel(0);
         vm.stopPrank();
         Offer memory offer = offerOf(Kind.Job);
+        offer.pledgeBps = 10_000;
         bytes memory a = sign(offer);
         vm.expectRevert(abi.encodeWithSelector(ISublet.OrderNonceUsed.selector, address(cow), 0));
         sublet.open(offer, a, o, "");
@@ -167,18 +168,21 @@ contract OnChainCowsayTest is Fixture {
 
     function _job(bytes32 result) private returns (uint64 id) {
         id = _open();
+        pass(USED);
         vm.prank(provider);
         sublet.submitJob(id, result, USED);
     }
 
     function _openAndSubmit(Order memory o, bytes32 result) private returns (uint64 id) {
         id = _openPlaced(o);
+        pass(USED);
         vm.prank(provider);
         sublet.submitJob(id, result, USED);
     }
 
     function _openPlaced(Order memory o) private returns (uint64 id) {
         Offer memory offer = offerOf(Kind.Job);
+        offer.pledgeBps = 10_000;
         bytes memory a = sign(offer);
         vm.prank(solver);
         id = sublet.open(offer, a, o, "");

@@ -14,6 +14,7 @@ import {
     Order,
     Pair
 } from "../src/Types.sol";
+import {IFit} from "../src/interfaces/IFit.sol";
 import {ISublet} from "../src/interfaces/ISublet.sol";
 import {Fixture} from "./base/Fixture.sol";
 import {GasEater} from "./mocks/Wallets.sol";
@@ -138,7 +139,9 @@ contract OpeningTest is Fixture {
         o.pledgeBps = uint32(type(uint24).max) + 1;
         refuse(o, orderOf(Kind.Lease), _range("pledgeBps", o.pledgeBps, type(uint24).max));
         o.pledgeBps = 0;
-        refuse(o, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.OfferZeroPledge.selector));
+        Order memory any = orderOf(Kind.Lease);
+        any.minPledgeBps = 0;
+        refuse(o, any, abi.encodeWithSelector(ISublet.OfferZeroPledge.selector));
         o = offerOf(Kind.Lease);
         o.capacity = 0;
         refuse(o, orderOf(Kind.Lease), abi.encodeWithSelector(ISublet.OfferFull.selector, sublet.hashOffer(o), 0));
@@ -181,6 +184,40 @@ contract OpeningTest is Fixture {
         o = orderOf(Kind.Job);
         o.challengeWindow = WINDOW + 1;
         refuse(offerOf(Kind.Job), o, abi.encodeWithSelector(ISublet.MatchWindowTooLong.selector, WINDOW + 1, WINDOW));
+    }
+
+    /// What the renter signed bounds the provider's terms, each to the unit.
+    function test_refusals_of_terms() external {
+        for (uint256 i; i < 2; ++i) {
+            Kind kind = Kind(i);
+            Order memory o = orderOf(kind);
+            o.minPledgeBps = PLEDGE_BPS + 1;
+            refuse(offerOf(kind), o, _small("pledgeBps", PLEDGE_BPS, PLEDGE_BPS + 1));
+            o = orderOf(kind);
+            o.maxStartWithin = START_WITHIN - 1;
+            refuse(offerOf(kind), o, _large("startWithin", START_WITHIN, START_WITHIN - 1));
+        }
+        Order memory lease = orderOf(Kind.Lease);
+        lease.minNotice = NOTICE + 1;
+        refuse(offerOf(Kind.Lease), lease, _small("notice", NOTICE, NOTICE + 1));
+        lease = orderOf(Kind.Lease);
+        lease.maxMinCharge = MIN_CHARGE - 1;
+        refuse(offerOf(Kind.Lease), lease, _large("minCharge", MIN_CHARGE, MIN_CHARGE - 1));
+        Order memory job = orderOf(Kind.Job);
+        (job.minNotice, job.maxMinCharge) = (type(uint32).max, 0);
+        jobIs(open(offerOf(Kind.Job), job), JobState.Open, JobEnd.None);
+    }
+
+    /// Anybody may ask before it spends gas, and hears what `open` would say.
+    function test_fit_says_what_open_would() external {
+        IFit fit = IFit(sublet.fit());
+        (Offer memory offer, Order memory o) = (offerOf(Kind.Lease), orderOf(Kind.Lease));
+        fit.check(offer, o);
+        o.maxPrice = PRICE - 1;
+        bytes memory why = abi.encodeWithSelector(ISublet.MatchPriceTooHigh.selector, PRICE, PRICE - 1);
+        vm.expectRevert(why);
+        fit.check(offer, o);
+        refuse(offer, o, why);
     }
 
     function test_refusals_of_resources() external {
@@ -309,7 +346,7 @@ contract OpeningTest is Fixture {
         eq(sublet.openMany(pairs)[0], 0, "refused");
     }
 
-    /// Largest and smallest amounts either open, and give everything back, or are refused without a trace.
+    /// Largest and smallest amounts open, and give everything back, or are refused for just this reason.
     /// forge-config: default.fuzz.runs = 10000
     function testFuzz_amounts(uint128 price, uint32 duration, uint32 bps, uint128 fee) external {
         (price, duration, bps, fee) =
@@ -317,22 +354,44 @@ contract OpeningTest is Fixture {
         Offer memory offer = offerOf(Kind.Lease);
         Order memory order = orderOf(Kind.Lease);
         (offer.price, offer.pledgeBps, offer.minDuration, offer.maxDuration) = (price, bps, 0, type(uint32).max);
-        (order.maxPrice, order.duration, order.solverFee) = (price, duration, fee);
-        (bytes memory a, bytes memory b) = (sign(offer), sign(order));
-        vm.prank(solver);
-        try sublet.open(offer, a, order, b) returns (uint64 id) {
-            uint256 escrow = uint256(price) * duration;
-            uint256 pledge = escrow * bps / 10_000;
-            moved(-int256(escrow + fee), -int256(pledge), 0, 0);
-            yes(pledge != 0, "something pledged");
-            vm.prank(provider);
-            sublet.rejectLease(id);
-        } catch {}
+        (order.maxPrice, order.duration, order.solverFee, order.minPledgeBps) = (price, duration, fee, 0);
+        bytes memory why = _refusal(price, duration, bps, fee);
+        if (why.length != 0) return refuse(offer, order, why);
+        uint64 id = open(offer, order);
+        uint256 escrow = uint256(price) * duration;
+        moved(-int256(escrow + fee), -int256(escrow * bps / 10_000), 0, 0);
+        vm.prank(provider);
+        sublet.rejectLease(id);
         moved(0, 0, 0, 0);
+    }
+
+    /// Why such amounts cannot be; empty if they can.
+    function _refusal(uint256 price, uint256 duration, uint256 bps, uint256 fee) private view returns (bytes memory) {
+        if (price == 0) return abi.encodeWithSelector(ISublet.OfferZeroPrice.selector);
+        if (price > type(uint96).max) return _range("price", price, type(uint96).max);
+        if (bps > type(uint24).max) return _range("pledgeBps", bps, type(uint24).max);
+        if (fee > type(uint96).max) return _range("solverFee", fee, type(uint96).max);
+        if (duration == 0) {
+            return abi.encodeWithSelector(ISublet.MatchDurationOutside.selector, 0, 0, type(uint32).max);
+        }
+        uint256 escrow = price * duration;
+        uint256 pledge = escrow * bps / 10_000;
+        if (pledge > type(uint128).max) return _range("pledge", pledge, type(uint128).max);
+        if (pledge == 0) return abi.encodeWithSelector(ISublet.OfferZeroPledge.selector);
+        if (escrow + fee > FUNDS) return _short(renter, escrow + fee);
+        return pledge > FUNDS ? _short(provider, pledge) : bytes("");
+    }
+
+    function _short(address who, uint256 needed) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(ISublet.AccountShort.selector, who, FUNDS, needed);
     }
 
     function _range(bytes32 what, uint256 value, uint256 max) private pure returns (bytes memory) {
         return abi.encodeWithSelector(ISublet.MatchOutOfRange.selector, what, value, max);
+    }
+
+    function _large(bytes32 what, uint256 offered, uint256 ordered) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(ISublet.MatchTooLarge.selector, what, offered, ordered);
     }
 
     function _small(bytes32 what, uint256 offered, uint256 ordered) private pure returns (bytes memory) {

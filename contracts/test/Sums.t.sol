@@ -116,6 +116,8 @@ contract SumsTest is Fixture {
         cost = uint128(bound(cost, 0, escrow));
         uint256 declared = escrow;
         if (d.a % 2 == 0) {
+            // Long enough for all of it, but in time.
+            pass(min(d.b, d.duration));
             vm.prank(provider);
             sublet.submitJob(id, RESULT, d.b);
             declared = uint256(d.price) * (d.b < d.duration ? d.b : d.duration);
@@ -145,6 +147,7 @@ contract SumsTest is Fixture {
         vm.assume(pledge != 0);
         (offer.price, offer.pledgeBps, offer.maxDuration) = (d.price, d.bps, type(uint32).max);
         (order.maxPrice, order.duration, order.solverFee) = (d.price, d.duration, d.fee);
+        order.minPledgeBps = d.bps;
         return open(offer, order);
     }
 

@@ -317,6 +317,7 @@ contract VerdictsTest is CourtFixture {
         (offer.mediatorSet, order.mediatorSet) = (set_, set_);
         (offer.price, order.maxPrice) = (price, price);
         id = open(offer, order);
+        run(min(used, DURATION));
         vm.prank(provider);
         sublet.submitJob(id, RESULT, used);
     }

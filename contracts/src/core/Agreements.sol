@@ -52,8 +52,8 @@ abstract contract Agreements is ISublet, Branches, Batches {
         uint64 id,
         uint8 state,
         bytes32 offerHash,
-        Offer memory offer,
-        Order memory order,
+        Offer calldata offer,
+        Order calldata order,
         address solver,
         uint96 own
     ) internal {

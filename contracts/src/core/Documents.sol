@@ -5,7 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
-import {Offer, Order, Resources} from "../Types.sol";
+import {Offer, Order} from "../Types.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 
 /// @notice What was signed, by whom, and what of it was taken back.
@@ -20,8 +20,9 @@ abstract contract Documents is ISublet, EIP712 {
     );
     bytes32 internal constant ACCEPTANCE_TYPEHASH = keccak256("Acceptance(uint64 job,bytes32 resultHash,uint128 cost)");
 
-    uint256 private constant OFFER_MEMBERS = 15;
-    uint256 private constant ORDER_MEMBERS = 19;
+    // Bytes of a document in call data: a word for each member, those of the resources included.
+    uint256 internal constant OFFER_SIZE = 19 * 32;
+    uint256 internal constant ORDER_SIZE = 23 * 32;
 
     mapping(address provider => mapping(bytes32 offerHash => bool)) private _cancelled;
     mapping(address renter => mapping(uint256 word => uint256 bits)) private _nonces;
@@ -61,23 +62,21 @@ abstract contract Documents is ISublet, EIP712 {
     }
 
     /// @inheritdoc ISublet
-    function hashOffer(Offer memory offer) public view returns (bytes32) {
-        bytes32 resources = _hashResources(offer.resources);
-        uint256 from;
+    function hashOffer(Offer calldata offer) public view returns (bytes32) {
+        uint256 start;
         assembly ("memory-safe") {
-            from := offer
+            start := offer
         }
-        return _hashDocument(OFFER_TYPEHASH, from, OFFER_MEMBERS, resources);
+        return _hashDocument(OFFER_TYPEHASH, start, OFFER_SIZE);
     }
 
     /// @inheritdoc ISublet
-    function hashOrder(Order memory order) public view returns (bytes32) {
-        bytes32 resources = _hashResources(order.resources);
-        uint256 from;
+    function hashOrder(Order calldata order) public view returns (bytes32) {
+        uint256 start;
         assembly ("memory-safe") {
-            from := order
+            start := order
         }
-        return _hashDocument(ORDER_TYPEHASH, from, ORDER_MEMBERS, resources);
+        return _hashDocument(ORDER_TYPEHASH, start, ORDER_SIZE);
     }
 
     /// @inheritdoc ISublet
@@ -99,25 +98,21 @@ abstract contract Documents is ISublet, EIP712 {
         return signer.code.length != 0 && SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature);
     }
 
-    function _hashResources(Resources memory r) private pure returns (bytes32) {
-        return keccak256(abi.encode(RESOURCES_TYPEHASH, r));
-    }
-
-    /// Offer and Order both have their resources third: in memory their members are as EIP-712 encodes them, a word each,
-    /// but for the resources' pointer, which their hash replaces.
-    function _hashDocument(bytes32 typeHash, uint256 from, uint256 members, bytes32 resources)
-        private
-        view
-        returns (bytes32)
-    {
+    /// Offer and Order both have their resources third. In the call data their members are as EIP-712 encodes them, but for
+    /// the five of the resources, which their hash replaces.
+    function _hashDocument(bytes32 typeHash, uint256 start, uint256 size) private view returns (bytes32) {
         bytes32 structHash;
+        bytes32 resourcesTypeHash = RESOURCES_TYPEHASH;
         assembly ("memory-safe") {
             let m := mload(0x40)
-            let size := mul(members, 0x20)
+            mstore(m, resourcesTypeHash)
+            calldatacopy(add(m, 0x20), add(start, 0x40), 0xa0)
+            let resources := keccak256(m, 0xc0)
             mstore(m, typeHash)
-            mcopy(add(m, 0x20), from, size)
+            calldatacopy(add(m, 0x20), start, 0x40)
             mstore(add(m, 0x60), resources)
-            structHash := keccak256(m, add(size, 0x20))
+            calldatacopy(add(m, 0x80), add(start, 0xe0), sub(size, 0xe0))
+            structHash := keccak256(m, sub(size, 0x60))
         }
         return _hashTypedDataV4(structHash);
     }

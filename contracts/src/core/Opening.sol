@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
+import {Address} from "@openzeppelin/contracts/utils/Address.sol";
+
 import {Class, JobState, Kind, LeaseState, Offer, Order, Pair} from "../Types.sol";
+import {IFit} from "../interfaces/IFit.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
 import {Guardian} from "./Guardian.sol";
 import {Leases} from "./Leases.sol";
@@ -11,6 +14,8 @@ import {TermsLib} from "./Terms.sol";
 
 /// @notice Checks who signed, or placed, the documents of a pair that fits, locks the money, and starts the agreement.
 abstract contract Opening is ISublet, Guardian, Leases, Rulings {
+    using Address for address;
+
     /// What was locked, and under which hashes.
     struct Opened {
         uint64 id;
@@ -23,13 +28,15 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
     }
 
     /// @inheritdoc ISublet
-    function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
-        external
-        returns (uint64)
-    {
+    function open(
+        Offer calldata offer,
+        bytes calldata offerSignature,
+        Order calldata order,
+        bytes calldata orderSignature
+    ) external returns (uint64) {
         Opened memory o;
         o.id = _nextAgreement();
-        _fit.check(offer, order);
+        _requireFit(offer, order);
         o.solver = _caller();
         o.offerHash = hashOffer(offer);
         o.orderHash = hashOrder(order);
@@ -58,14 +65,25 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
         }
     }
 
-    function _checkOffer(Offer memory offer, bytes calldata signature, bytes32 hash) private view {
+    /// In the call data both documents are as `Fit` takes them, but for the place of a signature in between.
+    function _requireFit(Offer calldata offer, Order calldata order) private view {
+        (uint256 a, uint256 b) = (0, 0);
+        assembly ("memory-safe") {
+            a := offer
+            b := order
+        }
+        bytes memory ask = bytes.concat(IFit.check.selector, msg.data[a:a + OFFER_SIZE], msg.data[b:b + ORDER_SIZE]);
+        address(_fit).functionStaticCall(ask);
+    }
+
+    function _checkOffer(Offer calldata offer, bytes calldata signature, bytes32 hash) private view {
         if (block.timestamp > offer.validUntil) revert OfferExpired(hash, offer.validUntil);
         _requireTaking(offer.provider, offer.epoch);
         if (isOfferCancelled(offer.provider, hash)) revert OfferIsCancelled(hash);
         if (!_isSignedBy(offer.provider, hash, signature)) revert OfferBadSignature(offer.provider, hash);
     }
 
-    function _checkOrder(Order memory order, bytes32 hash, address opener) private view {
+    function _checkOrder(Order calldata order, bytes32 hash, address opener) private view {
         if (block.timestamp > order.validUntil) revert OrderExpired(hash, order.validUntil);
         if (order.solver != address(0) && opener != order.solver && opener != order.renter) {
             revert OrderOtherSolver(opener, order.solver);
@@ -85,7 +103,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
     }
 
     /// Escrow and fee from the renter, pledge from the provider.
-    function _lock(Offer memory offer, Order memory order, Opened memory o) private {
+    function _lock(Offer calldata offer, Order calldata order, Opened memory o) private {
         o.escrow = Sums.rent(uint96(offer.price), order.duration);
         o.pledge = Sums.pledge(uint96(offer.price), order.duration, uint24(offer.pledgeBps));
         if (order.class == Class.Exact) _requireFees(order.mediatorSet, o.pledge);
@@ -100,7 +118,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
         if (pledge < fees) revert MatchPledgeBelowFees(pledge, fees);
     }
 
-    function _openLease(Offer memory offer, Order memory order, Opened memory o) private {
+    function _openLease(Offer calldata offer, Order calldata order, Opened memory o) private {
         uint96 own = TermsLib.packLease(offer.maxDuration, offer.notice, offer.minCharge);
         _create(o.id, uint8(LeaseState.Open), o.offerHash, offer, order, o.solver, own);
         emit LeaseOpened(
@@ -121,7 +139,7 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
         );
     }
 
-    function _openJob(Offer memory offer, Order memory order, Opened memory o) private {
+    function _openJob(Offer calldata offer, Order calldata order, Opened memory o) private {
         // A set that nobody can call is not kept; one that exists has a small number.
         uint48 set = order.class == Class.Exact ? uint48(order.mediatorSet) : 0;
         uint96 own = TermsLib.packJob(order.challengeWindow, set, order.class, o.callback);

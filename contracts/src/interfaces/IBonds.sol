@@ -10,6 +10,7 @@ interface IBonds {
     event BondPosted(address indexed account, uint128 amount, uint128 bond);
     /// @notice `account` takes nothing new; its bond can be withdrawn from `withdrawableAt` on.
     event BondRetired(address indexed account, uint64 withdrawableAt);
+    /// @notice The whole bond went back to the free balance of `account`.
     event BondWithdrawn(address indexed account, uint128 amount);
 
     error BondZero();

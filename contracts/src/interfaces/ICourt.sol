@@ -12,10 +12,13 @@ import {IBonds} from "./IBonds.sol";
 interface ICourt is IBonds {
     // Mediators
 
+    /// @notice `mediator` is reached under this ed25519 link key from now on.
     event MediatorRegistered(address indexed mediator, bytes32 peerKey);
+    /// @notice `members` may be drawn once they joined; a panel has `panelSize` seats, and each vote earns `fee`.
     event MediatorSetCreated(uint64 indexed mediatorSet, address[] members, uint8 panelSize, uint96 fee);
     /// @notice `mediator` may be drawn for disputes of this set from now on, while it is registered and its bond suffices.
     event MediatorJoined(uint64 indexed mediatorSet, address indexed mediator);
+    /// @notice `mediator` is drawn for no later dispute of this set.
     event MediatorLeft(uint64 indexed mediatorSet, address indexed mediator);
     /// @notice `mediator` did not reveal; its bond is less by both amounts, which went to the parties of job `id`.
     event MediatorSlashed(uint64 indexed id, address indexed mediator, uint128 toRenter, uint128 toProvider);
@@ -46,6 +49,7 @@ interface ICourt is IBonds {
     function joinSet(uint64 set) external;
     /// @notice The caller is in no later electorate of this set. It stays on its panels, and in electorates already fixed.
     function leaveSet(uint64 set) external;
+    /// @notice Empty for an account that is no mediator.
     function mediatorOf(address mediator) external view returns (MediatorView memory);
     /// @notice Empty for a set that does not exist.
     function mediatorSet(uint64 set) external view returns (MediatorSetView memory);
@@ -61,7 +65,8 @@ interface ICourt is IBonds {
 
     // Disputes
 
-    /// @notice The renter locked `fees`, which pay the panel unless the result is overturned; then the pledge does.
+    /// @notice The renter locked `fees`, which pay the panel whatever its verdict. Overturned, the renter has the whole
+    /// pledge for it.
     event DisputeRaised(
         uint64 indexed id,
         address indexed renter,
@@ -75,9 +80,11 @@ interface ICourt is IBonds {
     event DisputeArmed(uint64 indexed id, uint64 armedAt, uint64 electorate);
     /// @notice `panel` may commit until `commitBy`.
     event PanelDrawn(uint64 indexed id, address[] panel, uint64 commitBy);
+    /// @notice `mediator` is bound to what `commitment` hides. See `commitmentOf`.
     event VoteCommitted(uint64 indexed id, address indexed mediator, bytes32 commitment);
     /// @notice The whole panel has committed: it may reveal from now until `revealBy`.
     event CommitsComplete(uint64 indexed id, uint64 revealBy);
+    /// @notice `mediator` voted for `resultHash`; zero: the provider withheld its archive.
     event VoteRevealed(uint64 indexed id, address indexed mediator, bytes32 resultHash);
     /// @notice `resultHash` had `votes`, a majority unless inconclusive (then both are zero). Of the renter's fees,
     /// `paid` went to mediators (each of the majority, or without one each that revealed), and `back` to the renter.

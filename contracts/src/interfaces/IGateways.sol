@@ -8,7 +8,9 @@ import {IBonds} from "./IBonds.sol";
 /// @notice A list to choose from, not a promise: what `url` and `region` say is never trusted, links are encrypted end
 /// to end, and how large a bond must be is for whoever chooses to say.
 interface IGateways is IBonds {
+    /// @notice `gateway` said where it is; also a beat.
     event GatewayRegistered(address indexed gateway, bytes32 peerKey, string url, string region);
+    /// @notice `gateway` was alive.
     event GatewayBeat(address indexed gateway);
 
     error GatewayZeroPeerKey();
@@ -24,6 +26,7 @@ interface IGateways is IBonds {
     function retireGateway() external;
     /// @notice Empty for an account that is no gateway. One that withdrew its bond is no gateway any more.
     function gatewayOf(address gateway) external view returns (GatewayView memory);
+    /// @notice Gateways listed, offline ones included.
     function gatewayCount() external view returns (uint256);
     /// @notice Up to `most` gateways from index `start` on, offline ones included. An index changes only when a bond is
     /// withdrawn: the last one moves into its place.

@@ -67,7 +67,9 @@ interface ISublet is ITrunk {
 
     // Guardian
 
+    /// @notice New agreements are stopped, or allowed again.
     event OpenPaused(bool paused);
+    /// @notice Nobody can pause any more; `guardian` was the last who could.
     event GuardianRenounced(address guardian);
 
     error GuardianOnly(address caller);
@@ -77,12 +79,16 @@ interface ISublet is ITrunk {
     function pauseOpen(bool paused) external;
     /// @notice Gives the role up for ever; a pause ends with it.
     function renounceGuardian() external;
+    /// @notice Who may pause `open`; zero: nobody.
     function guardian() external view returns (address);
+    /// @notice Whether new agreements are stopped.
     function openPaused() external view returns (bool);
 
     // Providers
 
+    /// @notice `provider` is reached under this ed25519 link key from now on; `info` is what it says of itself.
     event ProviderRegistered(address indexed provider, bytes32 peerKey, string info);
+    /// @notice `provider` takes new agreements, or no more.
     event ProviderOnline(address indexed provider, bool online);
     /// @notice `uptime` is U at this beat.
     event Beat(address indexed provider, uint64 uptime);
@@ -100,6 +106,7 @@ interface ISublet is ITrunk {
     function setOnline(bool online) external;
     /// @notice Proof of life: credits the time since the last beat, at most `MAX_GAP`.
     function beat() external;
+    /// @notice Empty (key zero) for an account that is no provider.
     function providerOf(address provider) external view returns (ProviderView memory);
     /// @notice U(now) = uptime + min(now - lastBeat, MAX_GAP).
     function uptimeOf(address provider) external view returns (uint64);
@@ -112,8 +119,11 @@ interface ISublet is ITrunk {
 
     // Offers and orders
 
+    /// @notice The offer opens nothing more.
     event OfferCancelled(address indexed provider, bytes32 indexed offerHash);
+    /// @notice Every offer of `provider` with another epoch than this one opens nothing more.
     event EpochBumped(address indexed provider, uint64 epoch);
+    /// @notice No order of `renter` with this nonce fills any more.
     event OrderCancelled(address indexed renter, uint256 nonce);
     /// @notice Pair `index` of an `openMany` was refused; `reason` is the error's data.
     event OpenRefused(uint256 index, address indexed renter, address indexed provider, bytes reason);
@@ -158,9 +168,12 @@ interface ISublet is ITrunk {
     /// at least the fees of its panel. What only compares the two documents is
     /// in `fit()`. An order that was placed in `orders()` needs no signature.
     /// @return id number of the agreement, counted from 1 across leases and jobs.
-    function open(Offer memory offer, bytes calldata offerSignature, Order memory order, bytes calldata orderSignature)
-        external
-        returns (uint64 id);
+    function open(
+        Offer calldata offer,
+        bytes calldata offerSignature,
+        Order calldata order,
+        bytes calldata orderSignature
+    ) external returns (uint64 id);
     /// @notice Opens what can be opened; a refused pair emits `OpenRefused`, has id 0 and spoils no other.
     function openMany(Pair[] calldata pairs) external returns (uint64[] memory ids);
     /// @notice Ends one offer of the caller. Agreements already open are not touched.
@@ -171,14 +184,16 @@ interface ISublet is ITrunk {
     function cancelOrder(uint256 nonce) external;
     /// @notice Agreements of an offer that are open now.
     function openCount(bytes32 offerHash) external view returns (uint32);
+    /// @notice Whether `provider` cancelled this offer by its hash. An offer may also be over by its epoch or its time.
     function isOfferCancelled(address provider, bytes32 offerHash) external view returns (bool);
+    /// @notice Whether an order of `renter` with this nonce was filled or cancelled.
     function isNonceUsed(address renter, uint256 nonce) external view returns (bool);
     /// @notice Agreements ever opened; the newest has this id.
     function agreementCount() external view returns (uint64);
     /// @notice The digest to sign.
-    function hashOffer(Offer memory offer) external view returns (bytes32);
+    function hashOffer(Offer calldata offer) external view returns (bytes32);
     /// @notice The digest to sign.
-    function hashOrder(Order memory order) external view returns (bytes32);
+    function hashOrder(Order calldata order) external view returns (bytes32);
     /// @notice The digest to sign.
     function hashAcceptance(uint64 id, bytes32 resultHash, uint128 cost) external view returns (bytes32);
 
@@ -213,11 +228,13 @@ interface ISublet is ITrunk {
         address solver,
         uint64 startBy
     );
+    /// @notice Rent accrues from now on.
     event LeaseStarted(uint64 indexed id, uint64 startedAt);
     /// @notice `seconds_` of rent, `paid`, went to the provider.
     event LeaseSettled(uint64 indexed id, uint32 seconds_, uint128 paid);
     /// @notice `payer` locked `escrow`, the provider `pledge`.
     event LeaseToppedUp(uint64 indexed id, address indexed payer, uint32 seconds_, uint128 escrow, uint128 pledge);
+    /// @notice From `noticeAt` on the penalty of a close by the provider falls, until there is none; it stays given.
     event LeaseNoticeGiven(uint64 indexed id, uint64 noticeAt);
     /// @notice Nothing is held any more. Now paid: `paid` to the provider (besides earlier `LeaseSettled`), `refunded`
     /// (an unpaid solver fee included) to the renter, `pledgeBack` to the provider, and of `slashed`, `reward` to
@@ -255,7 +272,7 @@ interface ISublet is ITrunk {
     /// price from the caller's free balance, and locks the provider's pledge in proportion. Refunds always go to the
     /// renter.
     function topUpLease(uint64 id, uint32 seconds_) external;
-    /// @notice Provider, Active, once: starts the notice clock.
+    /// @notice Provider, Active, once: starts the notice clock, for good.
     function giveNotice(uint64 id) external;
     /// @notice Renter, any time; provider, with a penalty for notice not given; either without, once the rent ran out.
     /// Refused when the caller would lose more than `maxPenalty`; a renter loses none.

@@ -10,7 +10,7 @@ import {Attack} from "./Attack.sol";
 contract CourtAttacksTest is Attack {
     int256 private constant COST = int256(uint256(PRICE) * USED);
 
-    /// Too late is too late; in time, a dispute that nobody decides still costs half of the work.
+    /// Too late is too late; in the window's last second it is in time, and nothing but the court ends the job then.
     function test_dispute_late() external {
         uint64 id = exactJob();
         uint256 until = clock() + WINDOW;
@@ -77,6 +77,16 @@ contract CourtAttacksTest is Attack {
         }
     }
 
+    /// With the same hash of the block that decides, nothing follows from when the job was submitted, or disputed.
+    function test_panel_by_submission_time() external {
+        uint64 id = open(offerOf(Kind.Job), exactOrder());
+        bytes32 first = _drawnFor(id, 0, 0);
+        for (uint256 i = 1; i < 24; ++i) {
+            worked(_drawnFor(id, 7 * i, 0) != first, "the panel depends on when its job was submitted");
+            worked(_drawnFor(id, 0, 7 * i) != first, "the panel depends on when its job was disputed");
+        }
+    }
+
     /// Members that join, leave or post bonds after the dispute change nothing either.
     function test_panel_by_joining_late() external {
         vm.prank(mediators[4]);
@@ -106,6 +116,7 @@ contract CourtAttacksTest is Attack {
         Order memory order = exactOrder();
         (order.renter, order.mediatorSet) = (mallory, own);
         uint64 id = shamOf(Kind.Job, order);
+        pass(USED);
         vm.startPrank(mallory);
         sublet.submitJob(id, RESULT, USED);
         court.dispute(id);
@@ -129,6 +140,7 @@ contract CourtAttacksTest is Attack {
         Order memory order = exactOrder();
         (offer.mediatorSet, order.mediatorSet) = (own, own);
         uint64 id = open(offer, order);
+        pass(USED);
         vm.prank(provider);
         sublet.submitJob(id, RESULT, USED);
         vm.prank(renter);
@@ -206,6 +218,24 @@ contract CourtAttacksTest is Attack {
         commit(id, seated, RESULT);
         why = abi.encodeWithSelector(ICourt.VoteWrongStage.selector, id, seated, SeatStage.Committed);
         refusedAt(seated, address(court), call_, why, "a mediator voted twice");
+    }
+
+    /// Submits and disputes so many seconds later, draws by a hash that is always the same, and takes it all back.
+    function _drawnFor(uint64 id, uint256 submit, uint256 wait) private returns (bytes32 panel) {
+        (uint256 snapshot, uint256 now_) = (vm.snapshotState(), clock());
+        pass(submit);
+        vm.prank(provider);
+        sublet.submitJob(id, RESULT, USED);
+        pass(wait);
+        vm.prank(renter);
+        court.dispute(id);
+        uint256 decides = height() + 2;
+        mine(3);
+        vm.setBlockhash(decides, keccak256("decides"));
+        court.draw(id);
+        panel = keccak256(abi.encode(panelOf(id)));
+        vm.revertToState(snapshot);
+        vm.warp(now_);
     }
 
     /// Draws at `time` by `by`, tells the panel, and takes it all back.

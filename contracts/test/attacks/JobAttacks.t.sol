@@ -19,6 +19,19 @@ contract JobAttacksTest is Attack {
         eq(lens.job(other).escrow, ESCROW, "the other job is whole");
     }
 
+    /// Submitted in its first second, a job is worth nothing, however long it says it ran; and silence does not change that.
+    function test_submitting_at_once() external {
+        uint64 id = openJob();
+        vm.prank(provider);
+        sublet.submitJob(id, RESULT, DURATION);
+        pass(WINDOW + 1);
+        mark();
+        vm.prank(provider);
+        sublet.finalizeJob(id);
+        wins(provider, Q, "a job was paid for time that never passed");
+        wins(renter, E, "the whole escrow");
+    }
+
     /// What was submitted stays, for the provider as for the renter.
     function test_result_replaced() external {
         uint64 id = submittedJob(10);

@@ -51,6 +51,58 @@ contract LeaseAttacksTest is Attack {
         eq(lens.lease(id).price, PRICE, "the price stays");
     }
 
+    /// A provider answers a stranger's order with terms of its own that nobody would bear: all is charged at once, nothing is
+    /// pledged, it need not start for a century, or may leave at any time.
+    function test_hostile_terms() external {
+        Offer memory offer = offerOf(Kind.Lease);
+        offer.minCharge = type(uint32).max;
+        bytes memory why = _tooLarge("minCharge", offer.minCharge, MIN_CHARGE);
+        refuseOpen(offer, orderOf(Kind.Lease), why, "all of the rent is charged for nothing");
+        offer = offerOf(Kind.Lease);
+        offer.startWithin = type(uint32).max;
+        why = _tooLarge("startWithin", offer.startWithin, START_WITHIN);
+        refuseOpen(offer, orderOf(Kind.Lease), why, "the escrow is locked for a century");
+        offer = offerOf(Kind.Lease);
+        offer.pledgeBps = 1;
+        why = abi.encodeWithSelector(ISublet.MatchTooSmall.selector, bytes32("pledgeBps"), 1, PLEDGE_BPS);
+        refuseOpen(offer, orderOf(Kind.Lease), why, "a provider risks next to nothing");
+        offer = offerOf(Kind.Lease);
+        offer.notice = 0;
+        why = abi.encodeWithSelector(ISublet.MatchTooSmall.selector, bytes32("notice"), 0, NOTICE);
+        refuseOpen(offer, orderOf(Kind.Lease), why, "a provider leaves without notice");
+    }
+
+    /// A renter lengthens a silent provider's lease: the pledge that it locks that way would be its own after the fault.
+    function test_topping_up_a_silent_provider() external {
+        uint64 id = activeLease();
+        uint256 beat = clock();
+        pass(sublet.MAX_GAP() + 1);
+        mark();
+        bytes memory why = abi.encodeWithSelector(ISublet.ProviderStale.selector, provider, beat);
+        refused(renter, abi.encodeCall(sublet.topUpLease, (id, DURATION)), why, "a silent provider pledged more");
+        vm.warp(beat + sublet.FAULT_AFTER() + 1);
+        vm.prank(renter);
+        sublet.faultLease(id);
+        wins(provider, 0, "a fault takes more than was pledged");
+    }
+
+    /// The rent ran out, so the provider closes for free; the renter's top-up comes first and would make that a breach.
+    function test_top_up_before_a_close() external {
+        uint64 id = activeLease();
+        run(DURATION);
+        vm.prank(renter);
+        sublet.topUpLease(id, DURATION);
+        mark();
+        bytes memory why =
+            abi.encodeWithSelector(ISublet.LeasePenaltyTooHigh.selector, id, uint256(NOTICE) * PRICE, uint128(0));
+        refused(provider, abi.encodeCall(sublet.closeLease, (id, 0)), why, "a free close became a penalty");
+        wins(provider, 0, "the penalty of a close that was free");
+    }
+
+    function _tooLarge(bytes32 what, uint256 has, uint256 most) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(ISublet.MatchTooLarge.selector, what, has, most);
+    }
+
     /// Whoever renews pays for it, and gets no right to the lease by it.
     function test_renewing_somebody_elses_lease() external {
         uint64 id = activeLease();

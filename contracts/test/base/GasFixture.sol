@@ -48,7 +48,8 @@ abstract contract GasFixture is CourtFixture {
 
     /// Base fee, calldata, and execution from cold, less what storage refunds give back (at most a fifth).
     function send(address from, address to, bytes memory data) internal returns (uint256 gas) {
-        address[5] memory all = [address(sublet), address(court), address(gateways), address(orders), address(token)];
+        address[6] memory all =
+            [address(sublet), address(court), address(gateways), address(orders), sublet.fit(), address(token)];
         for (uint256 i; i < all.length; ++i) {
             vm.cool(all[i]);
         }

@@ -10,11 +10,11 @@ abstract contract AccountRules is Ghost {
         o = _outcome(13, 1);
         if (c.act == Act.Withdraw || c.act == Act.WithdrawTo) {
             (address to, uint256 amount) = (address(uint160(uint256(c.word))), c.value);
-            o.may = amount != 0 && sublet.freeOf(c.by) >= amount && to != address(0) && !coin.blocked(to);
+            o.may = amount != 0 && sublet.freeOf(c.by) >= amount && _somebody(to) && !coin.blocked(to);
             if (coin.blocked(c.by)) o.guards = 6;
             if (!o.may) return o;
             _take(o, c.by, amount);
-            _withdrawn += amount;
+            withdrawn += amount;
         } else {
             _depositRule(o, c);
         }
@@ -23,10 +23,15 @@ abstract contract AccountRules is Ghost {
     /// The handler has approved and minted what it deposits.
     function _depositRule(Outcome memory o, Call memory c) private {
         address to = address(uint160(uint256(c.word)));
-        o.may = c.value != 0 && to != address(0) && !coin.blocked(c.by);
+        o.may = c.value != 0 && _somebody(to) && !coin.blocked(c.by);
         if (!o.may) return;
         _give(o, to, c.value);
-        _deposited += c.value;
+        deposited += c.value;
+    }
+
+    /// Whose money it can be: not nobody's, nor the contract's own.
+    function _somebody(address to) private view returns (bool) {
+        return to != address(0) && to != address(sublet);
     }
 
     function _providerRule(Call memory c) internal returns (Outcome memory o) {

@@ -25,7 +25,7 @@ abstract contract Acts is Driver {
         if (kind == 0 || kind == 3) {
             (c.act, c.data) = (Act.Deposit, abi.encodeCall(sublet.deposit, (amount)));
         } else if (kind == 1) {
-            address to = _anybody(dice);
+            address to = _payee(dice);
             c.word = bytes32(uint256(uint160(to)));
             (c.act, c.data) = (Act.DepositFor, abi.encodeCall(sublet.depositFor, (to, amount)));
         } else if (kind == 2) {
@@ -35,12 +35,17 @@ abstract contract Acts is Driver {
         } else if (kind == 4 || kind == 8) {
             (c.act, c.data) = (Act.Withdraw, abi.encodeCall(sublet.withdraw, (amount)));
         } else if (kind < 7) {
-            address to = _anybody(dice);
+            address to = _payee(dice);
             c.word = bytes32(uint256(uint160(to)));
             (c.act, c.data) = (Act.WithdrawTo, abi.encodeCall(sublet.withdrawTo, (to, amount)));
         } else {
             _trunkCall(dice, c);
         }
+    }
+
+    /// Anybody, now and then the contract itself, whose money would be nobody's.
+    function _payee(Dice memory dice) private view returns (address) {
+        return _once(dice, 16) ? address(sublet) : _anybody(dice);
     }
 
     /// What only a branch may do, by somebody who is none.
@@ -162,7 +167,8 @@ abstract contract Acts is Driver {
         }
         if (kind == 9) (c.act, c.data) = (Act.GiveNotice, abi.encodeCall(sublet.giveNotice, (c.id)));
         if (kind == 10) {
-            (c.act, c.data) = (Act.CloseLease, abi.encodeCall(sublet.closeLease, (c.id, type(uint128).max)));
+            c.value = _once(dice, 3) ? 0 : _once(dice, 2) ? type(uint128).max : _roll(dice, 1e9);
+            (c.act, c.data) = (Act.CloseLease, abi.encodeCall(sublet.closeLease, (c.id, uint128(c.value))));
         }
         if (kind == 11) (c.act, c.data) = (Act.FaultLease, abi.encodeCall(sublet.faultLease, (c.id)));
         if (kind == 5 || kind == 8 || (kind == 10 && _once(dice, 2))) by = g.renter;

@@ -31,6 +31,12 @@ abstract contract Campaign is Assertions {
 
     /// Everything, agreements above all.
     function _everything() internal {
+        _everythingUnguarded();
+        _often(handler.guardian.selector, 1);
+    }
+
+    /// What everybody but the guardian does.
+    function _everythingUnguarded() internal {
         _often(handler.open.selector, 4);
         _often(handler.lease.selector, 4);
         _often(handler.job.selector, 3);
@@ -39,7 +45,6 @@ abstract contract Campaign is Assertions {
         _often(handler.account.selector, 2);
         _often(handler.provider.selector, 2);
         _often(handler.bonds.selector, 2);
-        _often(handler.guardian.selector, 1);
     }
 
     function _often(bytes4 act, uint256 times) internal {

@@ -115,6 +115,8 @@ abstract contract Ghost is World {
         uint256 duration;
         uint256 openedAt;
         uint256 startWithin;
+        /// What the renter signed as the most of that.
+        uint256 maxStartWithin;
         // Leases
         uint256 maxDuration;
         uint256 notice;
@@ -193,8 +195,8 @@ abstract contract Ghost is World {
     uint64 internal _count;
     bool internal _paused;
     address internal _guardian = GUARDIAN;
-    uint256 internal _deposited;
-    uint256 internal _withdrawn;
+    uint256 public deposited;
+    uint256 public withdrawn;
     mapping(uint64 id => Agreement) internal _agreements;
     mapping(address provider => Provider) internal _providers;
     mapping(bytes32 offer => uint256) internal _open;

@@ -10,7 +10,23 @@ import {World} from "./World.sol";
 contract Handler is Exits {
     uint256 private constant FUNDS = 1e15;
 
-    error Tried(bool broke, string what, bool first, bool second, bytes32 state);
+    /// How a call of a pair went, what its caller has and has lost afterwards, and lost in these two calls.
+    struct Side {
+        bool ok;
+        uint256 has;
+        uint256 slashed;
+        uint256 slashedNow;
+    }
+
+    struct Tale {
+        bool broke;
+        string what;
+        Side first;
+        Side second;
+        bytes32 state;
+    }
+
+    error Tried(Tale tale);
 
     /// `extreme` is for sums and times at their ends; everything else is as in any world.
     constructor(bool extreme_) World(extreme_) {
@@ -116,45 +132,96 @@ contract Handler is Exits {
     // Two calls in one block
 
     /// Tries both orders on states that are then forgotten. Whatever goes through in both orders must leave the same
-    /// behind: nobody gains by being put first. (Batches always go through; their rows are calls like these.)
+    /// behind; and whoever's call goes through in either order must not be worse off for the other's having come first.
+    /// (Batches always go through; their rows are calls like these.)
     function _bothOrders(Call memory a, Call memory b) private {
         if (broken) return;
-        (bool a1, bool b1, bytes32 ab) = _try(a, b);
-        (bool b2, bool a2, bytes32 ba) = _try(b, a);
+        Tale memory ab = _try(a, b);
+        Tale memory ba = _try(b, a);
         bool batch =
             a.act == Act.OpenMany || b.act == Act.OpenMany || a.act == Act.SettleJobs || b.act == Act.SettleJobs;
-        if (batch || !(a1 && b1 && a2 && b2)) return;
-        _note(ab == ba, 4, string.concat("depends on its order with act ", vm.toString(uint256(b.act))), a);
+        if (broken || batch) return;
+        if (ab.first.ok && ab.second.ok && ba.first.ok && ba.second.ok) {
+            string memory act = vm.toString(uint256(b.act));
+            return _note(ab.state == ba.state, 4, string.concat("depends on its order with act ", act), a);
+        }
+        if (ab.first.ok) _noWorse(a, b, ab.second, ba.first);
+        if (ba.first.ok) _noWorse(b, a, ba.second, ab.first);
     }
 
-    function _try(Call memory a, Call memory b) private returns (bool first, bool second, bytes32 state) {
+    /// `early` is what came of the call of `second` when it was first.
+    function _noWorse(Call memory first, Call memory second, Side memory late, Side memory early) private {
+        if (first.by == second.by || !late.ok || !early.ok || _mayCost(first, second, late)) return;
+        bool fine = late.has >= early.has && late.slashed <= early.slashed;
+        string memory act = vm.toString(uint256(first.act));
+        _note(fine, 4, string.concat("costs its caller more after act ", act), second);
+    }
+
+    /// Where coming second is meant to cost: silence was long enough to be faulted, so that the next beat is late; and a
+    /// provider that closes bears what it said it would, if a top-up came first.
+    function _mayCost(Call memory first, Call memory second, Side memory late) private pure returns (bool) {
+        bool beats = second.act == Act.Beat || second.act == Act.SetOnline || second.act == Act.StartLease;
+        bool lateBeat = first.act == Act.FaultLease && beats;
+        bool closesAtACost = first.act == Act.TopUpLease && second.act == Act.CloseLease;
+        return lateBeat || (closesAtACost && late.slashedNow <= second.value);
+    }
+
+    function _try(Call memory a, Call memory b) private returns (Tale memory tale) {
         try this.inOrder(a, b) {}
         catch (bytes memory answer) {
             if (bytes4(answer) != Tried.selector) {
                 _note(false, 4, "and another call broke the test", a);
-                return (false, false, 0);
+                return tale;
             }
-            bool broke;
-            string memory what;
-            (broke, what, first, second, state) = abi.decode(_tail(answer), (bool, string, bool, bool, bytes32));
-            if (!broke) return (first, second, state);
-            (broken, breaches[4]) = (true, string.concat("I4: in this order, ", what));
+            tale = abi.decode(_tail(answer), (Tale));
+            if (tale.broke) (broken, breaches[4]) = (true, string.concat("I4: in this order, ", tale.what));
         }
     }
 
     /// Always reverts, with what came of it. Each call is held against the rules as any other.
     function inOrder(Call memory a, Call memory b) external {
-        bool first = _do(a);
-        bool second = _do(b);
-        string memory what;
+        Tale memory t;
+        (t.first.slashedNow, t.second.slashedNow) = (_slashed(a.by), _slashed(b.by));
+        t.first.ok = _do(a);
+        t.second.ok = _do(b);
         for (uint256 i = 1; i <= 14; ++i) {
-            if (bytes(breaches[i]).length != 0) what = breaches[i];
+            if (bytes(breaches[i]).length != 0) t.what = breaches[i];
         }
-        if (!broken && held() != coin.balanceOf(address(sublet))) (broken, what) = (true, "the money does not add up");
+        t.broke = broken;
+        if (!broken && held() != coin.balanceOf(address(sublet))) {
+            (t.broke, t.what) = (true, "the money does not add up");
+        }
+        _weigh(t.first, a.by);
+        _weigh(t.second, b.by);
         // The lower number first, whichever call was.
         (uint64 low, uint64 high) = a.id < b.id ? (a.id, b.id) : (b.id, a.id);
-        bytes32 state = keccak256(abi.encode(_balances(), _shape(low), _shape(high), sublet.agreementCount()));
-        revert Tried(broken, what, first, second, state);
+        t.state = keccak256(abi.encode(_balances(), _shape(low), _shape(high), sublet.agreementCount()));
+        revert Tried(t);
+    }
+
+    function _weigh(Side memory side, address who) private view {
+        side.has = sublet.freeOf(who) + _claims(who);
+        side.slashed = _slashed(who);
+        side.slashedNow = side.slashed - side.slashedNow;
+    }
+
+    /// What is held for `who` in agreements and disputes.
+    function _claims(address who) private view returns (uint256 sum) {
+        for (uint64 id = 1; id <= _count; ++id) {
+            Agreement storage g = _agreements[id];
+            if (g.stage == Stage.Ended) continue;
+            if (g.provider == who) sum += _pledge(g);
+            if (g.renter != who) continue;
+            sum += g.price * (g.duration - g.paidSeconds) + (g.feeHeld ? g.fee : 0);
+            if (g.stage == Stage.Disputed) sum += _sets[g.set].fee * _sets[g.set].panelSize;
+        }
+    }
+
+    /// What `who` ever lost of its pledges.
+    function _slashed(address who) private view returns (uint256 sum) {
+        for (uint64 id = 1; id <= _count; ++id) {
+            if (_agreements[id].provider == who) sum += _agreements[id].slashed;
+        }
     }
 
     /// All of an agreement but the number of those who may be drawn, which depends on what they did just before.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Kind} from "../../src/Types.sol";
+import {JobEnd, Kind} from "../../src/Types.sol";
 import {Campaign} from "./Campaign.sol";
 import {Ghost} from "./Ghost.sol";
 import {Ledger} from "./Ledger.sol";
@@ -28,7 +28,9 @@ contract InvariantsOfMoneyTest is Campaign {
             owed += handler.heldBy(id);
         }
         eq(handler.coin().balanceOf(address(handler.sublet())), owed, "I1: held");
-        eq(owed, ledger.deposited() - ledger.withdrawn(), "I1: deposits less withdrawals");
+        eq(owed, handler.deposited() - handler.withdrawn(), "I1: deposits less withdrawals");
+        eq(ledger.deposited(), handler.deposited(), "I1: deposits by the logs");
+        eq(ledger.withdrawn(), handler.withdrawn(), "I1: withdrawals by the logs");
         (uint256 court, uint256 gateways) = handler.branchesHold();
         eq(handler.sublet().freeOf(address(handler.court())), court, "I1: bonds and fees of the court");
         eq(handler.sublet().freeOf(address(handler.gateways())), gateways, "I1: bonds of gateways");
@@ -43,6 +45,7 @@ contract InvariantsOfMoneyTest is Campaign {
             Ghost.Agreement memory g = handler.agreement(id);
             if (g.kind != Kind.Lease) {
                 atMost(a.paid, g.price * g.duration, "I2: paid for a job");
+                if (g.submittedAt != 0) _paidForTime(g, a.paid);
                 continue;
             }
             uint256 elapsed = g.startedAt == 0 ? 0 : clock() - g.startedAt;
@@ -50,6 +53,14 @@ contract InvariantsOfMoneyTest is Campaign {
             if (ended && elapsed < g.minCharge) elapsed = g.minCharge;
             atMost(a.paid, g.price * min(elapsed, g.duration), "I2: paid for time that passed");
         }
+    }
+
+    /// Without the renter's own signature a result is paid for the time that it can have taken, or half of that.
+    function _paidForTime(Ghost.Agreement memory g, uint256 paid) private pure {
+        JobEnd end = JobEnd(g.reason);
+        uint256 most = g.price * (g.submittedAt - g.openedAt);
+        if (end == JobEnd.Refused || end == JobEnd.Inconclusive) most /= 2;
+        if (end != JobEnd.Settled) atMost(paid, most, "I2: paid for time that a job had");
     }
 
     /// I8: no more than the pledge is slashed, and it goes where the rule says.

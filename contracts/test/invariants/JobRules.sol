@@ -32,7 +32,7 @@ abstract contract JobRules is Ghost {
         } else if (c.act == Act.SubmitJob) {
             o.may = c.by == g.provider && clock() <= runBy && c.word != 0;
             if (!o.may) return;
-            (g.stage, g.result, g.used, g.submittedAt) = (Stage.Submitted, c.word, c.value, clock());
+            (g.stage, g.result, g.used, g.submittedAt) = (Stage.Submitted, c.word, _counted(g, c.value), clock());
         } else if (c.act == Act.SettleJob) {
             o.may = _settle(o, g, c);
         } else if (c.act == Act.ExpireJob) {
@@ -70,6 +70,11 @@ abstract contract JobRules is Ghost {
         if (g.stage == Stage.Open) g.result = c.word;
         _finish(o, g, uint8(JobEnd.Settled), c.by, c.value, most - c.value, 0, true);
         return true;
+    }
+
+    /// What the provider says, but no more than the time there was.
+    function _counted(Agreement storage g, uint256 said) private view returns (uint256) {
+        return min(said, clock() - g.openedAt);
     }
 
     function _declared(Agreement storage g) internal view returns (uint256) {

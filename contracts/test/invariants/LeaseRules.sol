@@ -51,7 +51,7 @@ abstract contract LeaseRules is Ghost {
             o.may = c.by == g.provider && g.noticeAt == 0;
             if (o.may) g.noticeAt = clock();
         } else if (c.act == Act.CloseLease) {
-            o.may = c.by == g.renter || c.by == g.provider;
+            o.may = (c.by == g.renter || c.by == g.provider) && _penalty(g, c.by) <= c.value;
             if (o.may) _close(o, g, c.by);
         } else if (c.act == Act.FaultLease) {
             Provider storage p = _providers[g.provider];
@@ -71,6 +71,7 @@ abstract contract LeaseRules is Ghost {
         uint256 more = g.price * longer * g.pledgeBps / 10_000 - before;
         uint256 escrow = g.price * c.value;
         _give(o, g.provider, owed * g.price);
+        if (clock() > _providers[g.provider].lastBeat + MAX_GAP) return _forget(o);
         if (c.value == 0 || longer > g.maxDuration || before + more > type(uint128).max) return _forget(o);
         if (_free(o, c.by) < escrow) return _forget(o);
         _take(o, c.by, escrow);
@@ -82,9 +83,9 @@ abstract contract LeaseRules is Ghost {
     }
 
     function _close(Outcome memory o, Agreement storage g, address by) private {
+        uint256 penalty = _penalty(g, by);
         uint256 accrued = _accrue(g, _uptime(g.provider));
         LeaseEnd reason = LeaseEnd.RanOut;
-        uint256 penalty;
         if (g.paidSeconds < g.duration && by == g.renter) {
             reason = LeaseEnd.ClosedByRenter;
             uint256 least = min(g.minCharge, g.duration);
@@ -94,11 +95,17 @@ abstract contract LeaseRules is Ghost {
             }
         } else if (g.paidSeconds < g.duration) {
             reason = LeaseEnd.ClosedByProvider;
-            uint256 given = g.noticeAt == 0 ? 0 : clock() - g.noticeAt;
-            penalty = g.price * (g.notice - min(given, g.notice));
         }
         uint256 rest = g.price * (g.duration - g.paidSeconds);
         _finish(o, g, uint8(reason), by, accrued * g.price, rest, penalty, false);
+    }
+
+    /// What closing costs: a provider the notice it has not given, unless the rent ran out; at most its pledge.
+    function _penalty(Agreement storage g, address by) private view returns (uint256) {
+        bool ranOut = g.paidSeconds + _owed(g, _uptime(g.provider)) >= g.duration;
+        if (by == g.renter || ranOut) return 0;
+        uint256 given = g.noticeAt == 0 ? 0 : clock() - g.noticeAt;
+        return min(g.price * (g.notice - min(given, g.notice)), _pledge(g));
     }
 
     function _owed(Agreement storage g, uint256 uptime) internal view returns (uint256) {

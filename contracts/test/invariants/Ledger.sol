@@ -59,10 +59,11 @@ contract Ledger {
             _move(_address(topics[1]), 0, amount);
             withdrawn += amount;
         } else if (kind == ITrunk.Taken.selector || kind == ITrunk.Given.selector) {
-            bool taken = kind == ITrunk.Taken.selector;
             uint128 amount = abi.decode(data, (uint128));
-            free[_address(topics[taken ? 2 : 1])] -= amount;
-            free[_address(topics[taken ? 1 : 2])] += amount;
+            (address branch, address account_) = (_address(topics[1]), _address(topics[2]));
+            bool taken = kind == ITrunk.Taken.selector;
+            _move(taken ? account_ : branch, 0, amount);
+            _move(taken ? branch : account_, amount, 0);
         } else if (kind == ISublet.LeaseOpened.selector) {
             _opened(topics, data, 6);
         } else if (kind == ISublet.JobOpened.selector) {
@@ -71,12 +72,6 @@ contract Ledger {
             uint128 amount = abi.decode(data, (uint128));
             _move(_address(topics[2]), amount, 0);
             _accounts[_id(topics)].toSolver += amount;
-        } else if (kind == ITrunk.Taken.selector || kind == ITrunk.Given.selector) {
-            uint128 amount = abi.decode(data, (uint128));
-            (address branch, address account_) = (_address(topics[1]), _address(topics[2]));
-            bool taken = kind == ITrunk.Taken.selector;
-            _move(taken ? account_ : branch, 0, amount);
-            _move(taken ? branch : account_, amount, 0);
         } else if (kind == ISublet.LeaseSettled.selector) {
             Account storage a = _accounts[_id(topics)];
             (, uint128 paid) = abi.decode(data, (uint32, uint128));

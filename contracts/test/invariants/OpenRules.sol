@@ -56,8 +56,13 @@ abstract contract OpenRules is Ghost {
         Order memory w = p.order;
         if (clock() > w.validUntil || w.solverFee > type(uint96).max || _used[w.renter][w.nonce]) return false;
         if (w.solver != address(0) && by != w.solver && by != w.renter) return false;
-        if (p.orderSignature.length == 0) return _placed[sublet.hashOrder(w)];
-        return p.orderSigned;
+        if (_lookedUp(p) && _placed[sublet.hashOrder(w)]) return true;
+        return p.orderSigned && p.orderSignature.length != 0;
+    }
+
+    /// An order that comes without a signature, or whose renter is a contract, may have been placed.
+    function _lookedUp(Papers memory p) private view returns (bool) {
+        return p.orderSignature.length == 0 || p.order.renter.code.length != 0;
     }
 
     function _match(Offer memory x, Order memory w) private pure returns (bool) {
@@ -67,7 +72,10 @@ abstract contract OpenRules is Ghost {
         if (x.resources.vcpus < w.resources.vcpus || x.resources.memoryMiB < w.resources.memoryMiB) return false;
         if (x.resources.diskGiB < w.resources.diskGiB || x.resources.gpus < w.resources.gpus) return false;
         if (w.resources.traits != 0 && w.resources.traits != x.resources.traits) return false;
-        if (w.kind == Kind.Lease) return w.class == Class.None;
+        if (x.pledgeBps < w.minPledgeBps || x.startWithin > w.maxStartWithin) return false;
+        if (w.kind == Kind.Lease) {
+            return w.class == Class.None && x.notice >= w.minNotice && x.minCharge <= w.maxMinCharge;
+        }
         if (w.challengeWindow > x.maxChallengeWindow) return false;
         return w.class == Class.None || w.mediatorSet == x.mediatorSet;
     }
@@ -88,7 +96,8 @@ abstract contract OpenRules is Ghost {
         (g.maxDuration, g.notice, g.minCharge) = (x.maxDuration, x.notice, x.minCharge);
         (g.window, g.set) = (w.challengeWindow, w.mediatorSet);
         g.offer = sublet.hashOffer(x);
-        if (p.orderSignature.length == 0) g.callback = _wantsCallback[sublet.hashOrder(w)];
+        g.maxStartWithin = w.maxStartWithin;
+        if (_lookedUp(p)) g.callback = _wantsCallback[sublet.hashOrder(w)];
         ++_open[g.offer];
     }
 }

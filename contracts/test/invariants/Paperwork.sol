@@ -6,9 +6,11 @@ import {OpenRules} from "./OpenRules.sol";
 
 /// @notice Offers and orders to try: most match, a fifth has one flaw.
 abstract contract Paperwork is OpenRules {
-    uint256 private constant FLAWS = 22;
+    uint256 private constant FLAWS = 26;
     uint256 private constant MAX_OFFERS = 16;
-    uint32 private constant LONGEST = 4_000;
+    uint32 internal constant LONGEST = 4_000;
+    uint32 internal constant LATEST = 2_000;
+    uint32 internal constant WIDEST = 3_000;
     /// forge's own; the compiler reads `block.chainid` again wherever it is used.
     uint256 private constant CHAIN = 31_337;
 
@@ -44,11 +46,11 @@ abstract contract Paperwork is OpenRules {
         x.pledgeBps = uint32(_amount(dice, 1, 25_000, type(uint24).max));
         x.capacity = uint32(_between(dice, 1, 4));
         x.maxDuration = uint32(_amount(dice, LONGEST, LONGEST, type(uint32).max));
-        x.startWithin = uint32(_amount(dice, 0, 2_000, type(uint32).max));
+        x.startWithin = uint32(_amount(dice, 0, LATEST, type(uint32).max));
         x.notice = uint32(_amount(dice, 0, 2_000, type(uint32).max));
         x.minCharge = uint32(_amount(dice, 0, 2_000, type(uint32).max));
         x.mediatorSet = uint64(_between(dice, 1, 4));
-        x.maxChallengeWindow = uint32(_amount(dice, 3_000, 3_000, type(uint32).max));
+        x.maxChallengeWindow = uint32(_amount(dice, WIDEST, WIDEST, type(uint32).max));
         // Different for every offer, so that none is counted twice.
         x.validUntil = type(uint64).max - uint64(uint160(dice.seed) >> 100);
         x.epoch = uint64(_providers[provider].epoch);
@@ -61,14 +63,26 @@ abstract contract Paperwork is OpenRules {
         w.maxPrice = x.price + uint128(_roll(dice, 3));
         w.duration = uint32(_amount(dice, 1, LONGEST, type(uint32).max));
         w.workload = keccak256("workload");
-        w.challengeWindow = uint32(_amount(dice, 0, 3_000, type(uint32).max));
+        w.challengeWindow = uint32(_amount(dice, 0, WIDEST, type(uint32).max));
         if (x.kind == Kind.Job && !_once(dice, 4)) (w.class, w.mediatorSet) = (Class.Exact, x.mediatorSet);
-        (w.maxStartWithin, w.maxMinCharge) = (type(uint32).max, type(uint32).max);
+        _limit(dice, x, w);
         if (_once(dice, 4)) w.provider = x.provider;
         if (_once(dice, 4)) w.solver = _who[SOLVER];
         w.solverFee = uint128(_amount(dice, 0, 1e6, type(uint96).max));
         w.validUntil = type(uint64).max;
         w.nonce = _nonce++;
+    }
+
+    /// What the renter bears of the offer's terms: just this, or more. For a job, two of them say nothing.
+    function _limit(Dice memory dice, Offer memory x, Order memory w) private pure {
+        w.minPledgeBps = _once(dice, 2) ? x.pledgeBps : x.pledgeBps / 2;
+        w.maxStartWithin = _once(dice, 2) || x.startWithin > LATEST ? x.startWithin : LATEST;
+        if (x.kind == Kind.Lease) {
+            w.minNotice = _once(dice, 2) ? x.notice : x.notice / 2;
+            w.maxMinCharge = _once(dice, 2) ? x.minCharge : type(uint32).max;
+        } else if (_once(dice, 2)) {
+            w.minNotice = type(uint32).max;
+        }
     }
 
     /// Signed by both, unless the flaw is in a signature; with an empty one when the order was placed.
@@ -78,8 +92,9 @@ abstract contract Paperwork is OpenRules {
         if (placed) flaw = 0;
         _spoil(p, dice, flaw);
         p.offerSignature = _sign(x.provider, sublet.hashOffer(x));
-        if (!placed) p.orderSignature = _sign(w.renter, sublet.hashOrder(w));
-        if (flaw > 16) _missign(p, dice, flaw);
+        // A signature beside a placed order takes nothing away from it.
+        if (!placed || _once(dice, 3)) p.orderSignature = _sign(w.renter, sublet.hashOrder(w));
+        if (flaw > 16 && flaw < 23) _missign(p, dice, flaw);
     }
 
     function _noteUsed(uint256 nonce) internal {
@@ -112,6 +127,10 @@ abstract contract Paperwork is OpenRules {
         else if (flaw == 15) x.price = 0;
         if (flaw == 16) ++x.epoch;
         if (flaw == 17 && _usedNonces.length != 0) w.nonce = _usedNonces[_roll(dice, _usedNonces.length)];
+        if (flaw == 23) w.minPledgeBps = x.pledgeBps + 1;
+        if (flaw == 24 && x.startWithin != 0) w.maxStartWithin = x.startWithin - 1;
+        if (flaw == 25 && x.notice != type(uint32).max) w.minNotice = x.notice + 1;
+        if (flaw == 26 && x.minCharge != 0) w.maxMinCharge = x.minCharge - 1;
     }
 
     /// Signed by somebody else, for another contract or another chain, or not at all.

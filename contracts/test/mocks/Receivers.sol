@@ -80,3 +80,12 @@ contract Receiver is IJobReceiver {
         ++calls;
     }
 }
+
+/// @notice Takes any signature for its own.
+contract Gullible is Receiver {
+    constructor(ISublet sublet) Receiver(sublet) {}
+
+    function isValidSignature(bytes32, bytes calldata) external pure returns (bytes4) {
+        return this.isValidSignature.selector;
+    }
+}
