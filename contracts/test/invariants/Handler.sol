@@ -123,7 +123,8 @@ contract Handler is Exits {
                 clock() + (_once(dice, 16) ? _roll(dice, 2 * UNBONDING) : _roll(dice, _once(dice, 3) ? 6_000 : 400))
             );
         }
-        // Or nothing would ever open again after a long wait.
+        // Or nothing would ever open again after a long wait; now and then they all stay silent.
+        if (_once(dice, 4)) return;
         for (uint256 i; i < 3 && !broken; ++i) {
             if (_once(dice, 2)) _do(_beatOf(_who[PROVIDERS + i]));
         }
@@ -157,13 +158,15 @@ contract Handler is Exits {
         _note(fine, 4, string.concat("costs its caller more after act ", act), second);
     }
 
-    /// Where coming second is meant to cost: silence was long enough to be faulted, so that the next beat is late; and a
-    /// provider that closes bears what it said it would, if a top-up came first.
+    /// Where coming second is meant to cost: silence was long enough to be faulted, so that the next beat is late; rent
+    /// settled beyond the last beat is not taken back by a fault; and a provider that closes bears what it said it would,
+    /// if a top-up came first.
     function _mayCost(Call memory first, Call memory second, Side memory late) private pure returns (bool) {
         bool beats = second.act == Act.Beat || second.act == Act.SetOnline || second.act == Act.StartLease;
         bool lateBeat = first.act == Act.FaultLease && beats;
+        bool settledBefore = first.act == Act.SettleLease && second.act == Act.FaultLease;
         bool closesAtACost = first.act == Act.TopUpLease && second.act == Act.CloseLease;
-        return lateBeat || (closesAtACost && late.slashedNow <= second.value);
+        return lateBeat || settledBefore || (closesAtACost && late.slashedNow <= second.value);
     }
 
     function _try(Call memory a, Call memory b) private returns (Tale memory tale) {

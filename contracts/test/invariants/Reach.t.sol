@@ -31,7 +31,7 @@ contract ReachTest is Campaign {
         _everything();
         bytes4[] memory acts = this.targetSelectors()[0].selectors;
         for (uint256 i; i < ACTS; ++i) {
-            uint256 seed = uint256(keccak256(abi.encode("reach", i)));
+            uint256 seed = uint256(keccak256(abi.encode("everything", extreme, i)));
             (bool ok,) = address(handler).call(abi.encodeWithSelector(acts[seed % acts.length], seed));
             yes(ok, "an act reverted");
         }
