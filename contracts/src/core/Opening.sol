@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {Address} from "@openzeppelin/contracts/utils/Address.sol";
-
 import {Class, JobState, Kind, LeaseState, Offer, Order, Pair} from "../Types.sol";
 import {IFit} from "../interfaces/IFit.sol";
 import {ISublet} from "../interfaces/ISublet.sol";
@@ -14,8 +12,6 @@ import {TermsLib} from "./Terms.sol";
 
 /// @notice Checks who signed, or placed, the documents of a pair that fits, locks the money, and starts the agreement.
 abstract contract Opening is ISublet, Guardian, Leases, Rulings {
-    using Address for address;
-
     /// What was locked, and under which hashes.
     struct Opened {
         uint64 id;
@@ -73,7 +69,11 @@ abstract contract Opening is ISublet, Guardian, Leases, Rulings {
             b := order
         }
         bytes memory ask = bytes.concat(IFit.check.selector, msg.data[a:a + OFFER_SIZE], msg.data[b:b + ORDER_SIZE]);
-        address(_fit).functionStaticCall(ask);
+        (bool fits, bytes memory why) = address(_fit).staticcall(ask);
+        if (fits) return;
+        assembly ("memory-safe") {
+            revert(add(why, 0x20), mload(why))
+        }
     }
 
     function _checkOffer(Offer calldata offer, bytes calldata signature, bytes32 hash) private view {
