@@ -46,7 +46,7 @@ async fn a_lease_is_opened_run_settled_and_closed() -> Outcome {
         .find(|e| if let Event::LeaseSettled { paid, .. } = e { Some(*paid) } else { None })
         .ok_or("not paid")?;
     assert!(paid >= Amount::tokens(20), "paid {paid}");
-    let closed = renter.submit(&TxKey::passing("close"), &Call::CloseLease(id)).await?;
+    let closed = renter.submit(&TxKey::passing("close"), &Call::CloseLease { id, max_penalty: Amount::ZERO }).await?;
     let (end, split) = closed
         .find(|e| if let Event::LeaseEnded { end, split, .. } = e { Some((*end, *split)) } else { None })
         .ok_or("not ended")?;
@@ -71,6 +71,7 @@ async fn a_job_is_settled_by_the_renters_signature() -> Outcome {
     let id =
         JobId(renter.submit(&TxKey::lasting("open"), &Call::Open(Box::new(pair))).await?.opened().ok_or("no number")?);
     let submit = Call::SubmitJob { job: id, result: B256::repeat_byte(5), used: Seconds(40) };
+    net.pass(40).await?;
     provider.submit(&TxKey::lasting("submit"), &submit).await?;
     let job = renter.job(id).await?.ok_or("no job")?;
     assert_eq!((job.state, job.result, job.used), (JobState::Submitted, Some(B256::repeat_byte(5)), Seconds(40)));

@@ -8,6 +8,7 @@ mod disputes;
 mod home;
 mod jobs;
 mod leases;
+mod limits;
 mod modules;
 mod money;
 mod offers;

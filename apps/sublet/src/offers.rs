@@ -6,6 +6,7 @@ use sublet_client::solver::{SolverClient, SolverError};
 use sublet_market::{Class, Offer, misfits, sums};
 use sublet_wire::solver::{MAX_PAGE, OfferPage, OfferQuery, OfferView};
 
+use crate::limits::Limits;
 use crate::output::Advise;
 use crate::session::Session;
 use crate::wish::Wish;
@@ -62,15 +63,18 @@ pub(crate) async fn fitting(session: &Session, wish: &Wish) -> Result<Vec<Listed
     Ok(offers)
 }
 
-/// The price to order at: what was said, else that of the cheapest offer that fits.
-pub(crate) async fn price_for(session: &Session, wish: &Wish) -> Result<Price> {
-    if let Some(price) = wish.max_price {
-        return Ok(price);
-    }
-    match fitting(session, wish).await?.first() {
-        Some(cheapest) => Ok(cheapest.offer.price),
-        None => nobody_offers(session, wish).await,
-    }
+/// What to order at: the price that was said, else that of the cheapest offer that fits, and that offer's terms.
+pub(crate) async fn terms_for(session: &Session, wish: &Wish) -> Result<(Price, Limits)> {
+    let offers = fitting(session, wish).await;
+    let (price, seen) = match wish.max_price {
+        // A solver that does not answer is complained about when the order is posted.
+        Some(max) => (max, offers.unwrap_or_default().into_iter().find(|listed| listed.offer.price <= max)),
+        None => match offers?.into_iter().next() {
+            Some(cheapest) => (cheapest.offer.price, Some(cheapest)),
+            None => return nobody_offers(session, wish).await,
+        },
+    };
+    Ok((price, wish.bounds.to_sign(wish.kind, seen.as_ref().map(|listed| &listed.offer))))
 }
 
 /// Refuses a wish that no offer serves at its price now: an order on chain would wait for nothing, unseen.
@@ -160,6 +164,7 @@ mod tests {
             name: "cowsay".into(),
             resources: resources(),
             max_price: None,
+            bounds: Limits::of_job(),
             duration: Seconds(100),
             check,
             challenge_window: Seconds(120),

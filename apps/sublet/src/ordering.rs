@@ -10,7 +10,7 @@ use sublet_market::{Kind, SignedOrder, TypedData};
 use sublet_wire::solver::{Cancel, OrderState, OrderView, Refusal, SignedCancel};
 use tokio::time::{Instant, sleep};
 
-use crate::offers::price_for;
+use crate::offers::terms_for;
 use crate::output::{Advise, Progress};
 use crate::patience::{chain_is_away, patiently};
 use crate::records::{Opened, Record, Records};
@@ -32,14 +32,14 @@ pub(crate) async fn open(
     wish: Wish,
     progress: &Progress,
 ) -> Result<(Record, Opened)> {
-    let max_price = price_for(session, &wish).await?;
+    let (max_price, limits) = terms_for(session, &wish).await?;
     let escrow = max_price.over(wish.duration)?;
     session.require_free(wallet.address(), escrow).await?;
-    progress.step(format!("ordering at {} SUB an hour at most", max_price.per_hour()));
+    progress.step(format!("ordering at {} SUB an hour at most{}", max_price.per_hour(), limits.warning(wish.kind)));
 
     let peer_key = session.link_key()?.peer_key();
     let head = session.ledger.head().await?;
-    let order = wish.order(wallet.address(), max_price, peer_key, head.time.plus(VALID_FOR));
+    let order = wish.order(wallet.address(), (max_price, limits), peer_key, head.time.plus(VALID_FOR));
     let signed = wallet.sign_order(order, &session.ledger.domain())?;
     let hash = signed.order.signing_hash(&session.ledger.domain());
     let mut record = Record {

@@ -5,6 +5,8 @@ use serde::Serialize;
 use sublet_base::{Address, Amount, B256, PeerKey, Price, Seconds, U256, UnixTime};
 use sublet_market::{Class, Kind, MediatorSetId, Order, Resources};
 
+use crate::limits::Limits;
+
 /// A machine or a run of a module, and its limits.
 pub(crate) struct Wish {
     pub(crate) kind: Kind,
@@ -12,6 +14,8 @@ pub(crate) struct Wish {
     pub(crate) resources: Resources,
     /// Most it may cost a second; without it, the price of the cheapest offer that fits now.
     pub(crate) max_price: Option<Price>,
+    /// The worst terms that will do.
+    pub(crate) bounds: Limits,
     pub(crate) duration: Seconds,
     pub(crate) check: Check,
     pub(crate) challenge_window: Seconds,
@@ -39,7 +43,13 @@ pub(crate) struct Check {
 
 impl Wish {
     /// The order of it, with a number of its own.
-    pub(crate) fn order(&self, renter: Address, max_price: Price, peer_key: PeerKey, valid_until: UnixTime) -> Order {
+    pub(crate) fn order(
+        &self,
+        renter: Address,
+        (max_price, limits): (Price, Limits),
+        peer_key: PeerKey,
+        valid_until: UnixTime,
+    ) -> Order {
         Order {
             renter,
             kind: self.kind,
@@ -51,6 +61,10 @@ impl Wish {
             class: self.check.class,
             mediator_set: self.check.mediator_set,
             challenge_window: self.challenge_window,
+            min_pledge_bps: limits.min_pledge,
+            max_start_within: limits.max_start_within,
+            min_notice: limits.min_notice,
+            max_min_charge: limits.max_min_charge,
             provider: self.provider.unwrap_or(Address::ZERO),
             solver: Address::ZERO,
             solver_fee: Amount::ZERO,
@@ -61,7 +75,7 @@ impl Wish {
 
     /// The order as offers are held against it, whatever they cost.
     pub(crate) fn at_any_price(&self) -> Order {
-        self.order(Address::ZERO, Price(u128::MAX), PeerKey([0; 32]), UnixTime(0))
+        self.order(Address::ZERO, (Price(u128::MAX), self.bounds), PeerKey([0; 32]), UnixTime(0))
     }
 }
 

@@ -107,6 +107,17 @@ impl fmt::Display for Price {
     }
 }
 
+impl fmt::Display for Bps {
+    /// As a percentage: `125 %`, `0.05 %`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fraction = format!("{:02}", self.0 % 100);
+        match fraction.trim_end_matches('0') {
+            "" => write!(f, "{} %", self.0 / 100),
+            kept => write!(f, "{}.{kept} %", self.0 / 100),
+        }
+    }
+}
+
 impl FromStr for Amount {
     type Err = InvalidAmount;
 

@@ -72,6 +72,14 @@ pub struct Order {
     pub mediator_set: MediatorSetId,
     /// How long the renter may object to a result.
     pub challenge_window: Seconds,
+    /// The least collateral, as a share of the escrow.
+    pub min_pledge_bps: Bps,
+    /// The longest the provider may take to start.
+    pub max_start_within: Seconds,
+    /// The least warning before a lease is closed. Jobs are not closed.
+    pub min_notice: Seconds,
+    /// The longest a lease is charged for at least. Jobs are not.
+    pub max_min_charge: Seconds,
     /// Only this provider; zero for any.
     pub provider: Address,
     /// Only this solver may open it; zero for anyone.
@@ -215,6 +223,9 @@ impl Order {
         if self.solver_fee.0 > MAX_STORED {
             return Err(InvalidDocument::OutOfRange("solver_fee"));
         }
+        if self.min_pledge_bps > MAX_PLEDGE_BPS {
+            return Err(InvalidDocument::OutOfRange("min_pledge_bps"));
+        }
         match (self.kind, self.class) {
             (Kind::Lease, Class::Exact) => return Err(InvalidDocument::LeaseWithClass),
             (Kind::Job, Class::Exact) if self.mediator_set == MediatorSetId(0) => {
@@ -265,6 +276,10 @@ impl TypedData for Order {
             class: self.class.into(),
             mediatorSet: self.mediator_set.0,
             challengeWindow: self.challenge_window.0,
+            minPledgeBps: self.min_pledge_bps.0,
+            maxStartWithin: self.max_start_within.0,
+            minNotice: self.min_notice.0,
+            maxMinCharge: self.max_min_charge.0,
             provider: self.provider,
             solver: self.solver,
             solverFee: self.solver_fee.0,
@@ -327,6 +342,10 @@ pub(crate) mod tests {
             class: Class::Exact,
             mediator_set: MediatorSetId(9),
             challenge_window: Seconds(1_800),
+            min_pledge_bps: Bps(10_000),
+            max_start_within: Seconds(300),
+            min_notice: Seconds(500),
+            max_min_charge: Seconds(45),
             provider: Address::ZERO,
             solver: Address::repeat_byte(0x33),
             solver_fee: Amount(77),
@@ -365,12 +384,13 @@ pub(crate) mod tests {
 
         let o = order();
         let head = "Order(address renter,uint8 kind,Resources resources,uint128 maxPrice,uint32 duration,bytes32 workload,\
-            bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,address provider,address solver,\
-            uint128 solverFee,uint64 validUntil,uint256 nonce)";
+            bytes32 peerKey,uint8 class,uint64 mediatorSet,uint32 challengeWindow,uint32 minPledgeBps,uint32 maxStartWithin,\
+            uint32 minNotice,uint32 maxMinCharge,address provider,address solver,uint128 solverFee,uint64 validUntil,uint256 nonce)";
         let words = [
             [o.renter.into_word(), word(1), resources(&o.resources)].as_slice(),
             &[2_000_000_000, 3_600].map(word),
-            &[o.workload, B256::from(o.peer_key.0), word(1), word(9), word(1_800), word(0)],
+            &[o.workload, B256::from(o.peer_key.0), word(1), word(9), word(1_800)],
+            &[10_000, 300, 500, 45, 0].map(word),
             &[o.solver.into_word(), word(77), word(1_800_000_001), B256::from(o.nonce)],
         ]
         .concat();
@@ -403,7 +423,7 @@ pub(crate) mod tests {
 
     const KNOWN: [&str; 3] = [
         "0xe5f161d732cbefb9c7dc9baf5dc301cf5e1e5f9b92898296c8ebd761db58712c",
-        "0xdad4973b8afab552da5390b1d80271e524b63295d38d6a8447eb5d98399e4a25",
+        "0x1ce5af951eb3fe47fba62b6daa60173bfe31fcb36d29127a9ea1d5a521314ee9",
         "0x7c13157bc2c43d254c804103bca314ed60bdcc6b710b1e1f283df4c31337a97d",
     ];
 
@@ -424,12 +444,13 @@ pub(crate) mod tests {
             change(&mut o);
             assert!(o.check().is_err(), "broken offer {position} should be refused");
         }
-        let broken: [fn(&mut Order); 6] = [
+        let broken: [fn(&mut Order); 7] = [
             |o| o.duration = Seconds(0),
             |o| o.workload = B256::ZERO,
             |o| o.peer_key = PeerKey([0; 32]),
             |o| o.mediator_set = MediatorSetId(0),
             |o| o.kind = Kind::Lease,
+            |o| o.min_pledge_bps = Bps(MAX_PLEDGE_BPS.0 + 1),
             |o| (o.max_price, o.duration) = (Price(u128::MAX), Seconds(2)),
         ];
         for (position, change) in broken.into_iter().enumerate() {

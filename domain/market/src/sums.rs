@@ -1,6 +1,6 @@
 //! Sums of money, rounded as the contract rounds: down, after multiplying in full width.
 
-use sublet_base::{Amount, AmountOverflow, Bps, Price, Seconds, U256};
+use sublet_base::{Amount, AmountOverflow, Bps, Price, Seconds, U256, UnixTime};
 
 /// Share of the pledge a provider loses by letting an agreement expire unstarted or unfinished.
 pub const EXPIRY_PENALTY: Bps = Bps(1_000);
@@ -33,6 +33,19 @@ pub(crate) fn part(amount: Amount, bps: Bps) -> Amount {
 #[must_use]
 pub fn rent(price: Price, seconds: u64, limit: Amount) -> Amount {
     price.0.checked_mul(u128::from(seconds)).map_or(limit, |due| Amount(due.min(limit.0)))
+}
+
+/// What a provider loses of its pledge by closing a lease at `now`: the rent of the notice it owes and did not give.
+#[must_use]
+pub fn notice_penalty(
+    price: Price,
+    notice: Seconds,
+    notice_at: Option<UnixTime>,
+    now: UnixTime,
+    pledge: Amount,
+) -> Amount {
+    let given = notice_at.map_or(0, |at| now.since(at));
+    rent(price, u64::from(notice.0).saturating_sub(given), pledge)
 }
 
 /// A job's cost: `price * min(used, duration)`, never above what it holds.

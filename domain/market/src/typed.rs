@@ -83,6 +83,10 @@ sol! {
         uint8 class;
         uint64 mediatorSet;
         uint32 challengeWindow;
+        uint32 minPledgeBps;
+        uint32 maxStartWithin;
+        uint32 minNotice;
+        uint32 maxMinCharge;
         address provider;
         address solver;
         uint128 solverFee;

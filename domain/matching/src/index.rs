@@ -1,9 +1,9 @@
 //! Offers in order of price, with bounds over every stretch of them, so that a search skips what cannot fit.
 //!
-//! A segment tree: each node knows the largest sizes and the shortest minimum below it. The first fitting leaf from the
+//! A segment tree: each node knows the largest sizes, the shortest minimum and the best terms below it. The first fitting leaf from the
 //! left is the cheapest fitting offer. Bounds may promise too much, never too little: a leaf is always checked in full.
 
-use sublet_base::Seconds;
+use sublet_base::{Bps, Seconds};
 use sublet_market::{Kind, Offer, Order};
 
 /// Bounds on what the offers of a stretch can do. The default fits nothing.
@@ -16,6 +16,10 @@ struct Bounds {
     longest: Seconds,
     shortest: Seconds,
     window: Seconds,
+    pledge: Bps,
+    start: Seconds,
+    notice: Seconds,
+    charge: Seconds,
 }
 
 const NOTHING: Bounds = Bounds {
@@ -26,6 +30,10 @@ const NOTHING: Bounds = Bounds {
     longest: Seconds(0),
     shortest: Seconds(u32::MAX),
     window: Seconds(0),
+    pledge: Bps(0),
+    start: Seconds(u32::MAX),
+    notice: Seconds(0),
+    charge: Seconds(u32::MAX),
 };
 
 impl Bounds {
@@ -39,6 +47,10 @@ impl Bounds {
             longest: offer.max_duration,
             shortest: offer.min_duration,
             window: offer.max_challenge_window,
+            pledge: offer.pledge_bps,
+            start: offer.start_within,
+            notice: offer.notice,
+            charge: offer.min_charge,
         }
     }
 
@@ -51,6 +63,10 @@ impl Bounds {
             longest: self.longest.max(other.longest),
             shortest: self.shortest.min(other.shortest),
             window: self.window.max(other.window),
+            pledge: self.pledge.max(other.pledge),
+            start: self.start.min(other.start),
+            notice: self.notice.max(other.notice),
+            charge: self.charge.min(other.charge),
         }
     }
 
@@ -62,7 +78,12 @@ impl Bounds {
             && self.gpus >= r.gpus
             && self.longest >= order.duration
             && self.shortest <= order.duration
-            && (order.kind == Kind::Lease || self.window >= order.challenge_window)
+            && self.pledge >= order.min_pledge_bps
+            && self.start <= order.max_start_within
+            && match order.kind {
+                Kind::Lease => self.notice >= order.min_notice && self.charge <= order.max_min_charge,
+                Kind::Job => self.window >= order.challenge_window,
+            }
     }
 }
 

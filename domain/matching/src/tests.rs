@@ -51,6 +51,10 @@ fn order(n: u8, max_price: u128) -> PendingOrder {
         class: Class::None,
         mediator_set: MediatorSetId(0),
         challenge_window: Seconds(0),
+        min_pledge_bps: Bps(0),
+        max_start_within: Seconds(60),
+        min_notice: Seconds(60),
+        max_min_charge: Seconds(10),
         provider: Address::ZERO,
         solver: Address::ZERO,
         solver_fee: Amount(0),
@@ -281,9 +285,14 @@ fn simplest(book: &Book, policy: &Policy) -> Vec<(B256, B256)> {
     pairs
 }
 
+/// Pledge, start, notice and least charge.
+fn terms(below: u32) -> impl Strategy<Value = (u32, u32, u32, u32)> {
+    (0..below, 0..below, 0..below, 0..below)
+}
+
 prop_compose! {
     fn any_offer()(n: u8, provider in 1u8..5, price in 0u128..6, vcpus in 0u32..5, memory in 1u32..5, capacity in 0u32..4,
-        open in 0u32..3, span in (1u32..200, 1u32..400), traits in 0u8..3, job: bool, late in prop::bool::weighted(0.1), set in 0u64..3)
+        open in 0u32..3, span in (1u32..200, 1u32..400), traits in 0u8..3, job: bool, late in prop::bool::weighted(0.1), set in 0u64..3, terms in terms(4))
         -> OpenOffer {
         let mut entry = offer(n, provider, price);
         entry.open = open;
@@ -293,6 +302,7 @@ prop_compose! {
         o.capacity = capacity;
         (o.min_duration, o.max_duration) = (Seconds(span.0), Seconds(span.1));
         o.mediator_set = MediatorSetId(set);
+        (o.pledge_bps.0, o.start_within.0, o.notice.0, o.min_charge.0) = (terms.0 + 1, terms.1, terms.2, terms.3);
         if late { o.valid_until = NOW }
         entry
     }
@@ -300,7 +310,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_order()(n: u8, renter in 200u8..203, price in 0u128..8, vcpus in 0u32..5, memory in 0u32..5, duration in 0u32..300,
-        fee in 0u128..3, provider in 0u8..14, traits in 0u8..12, job: bool, exact: bool, set in 0u64..3, solver in 0u8..12, window in 0u32..800)
+        fee in 0u128..3, provider in 0u8..14, traits in 0u8..12, job: bool, exact: bool, set in 0u64..3, solver in 0u8..12, window in 0u32..800, terms in terms(8))
         -> PendingOrder {
         let mut entry = order(n, price);
         let o = &mut entry.order;
@@ -311,6 +321,8 @@ prop_compose! {
         o.resources = Resources { traits: if traits < 3 { Traits(B256::repeat_byte(traits)) } else { Traits::NONE }, ..size(vcpus, memory * 1024) };
         o.duration = Seconds(duration);
         o.challenge_window = Seconds(window);
+        (o.min_pledge_bps.0, o.min_notice.0) = (7_u32.saturating_sub(terms.0), 7_u32.saturating_sub(terms.2));
+        (o.max_start_within.0, o.max_min_charge.0) = (terms.1, terms.3);
         o.solver_fee = Amount(fee);
         o.provider = if provider < 4 { account(provider) } else { Address::ZERO };
         o.solver = if solver == 0 { account(98) } else if solver == 1 { account(99) } else { Address::ZERO };

@@ -189,7 +189,9 @@ fn call(id: Agreement, send: &Send) -> Option<(&'static str, Call)> {
         (Agreement::Lease(id), Send::RejectLease) => ("reject", Call::RejectLease(id)),
         (Agreement::Lease(id), Send::ExpireLease) => ("expire", Call::ExpireLease(id)),
         (Agreement::Lease(id), Send::SettleLease) => ("settle", Call::SettleLease(id)),
-        (Agreement::Lease(id), Send::CloseLease) => ("close", Call::CloseLease(id)),
+        (Agreement::Lease(id), Send::CloseLease { max_penalty }) => {
+            ("close", Call::CloseLease { id, max_penalty: *max_penalty })
+        }
         (Agreement::Job(id), Send::RejectJob) => ("reject", Call::RejectJob(id)),
         (Agreement::Job(job), Send::SubmitJob { result, used }) => {
             ("submit", Call::SubmitJob { job, result: *result, used: *used })

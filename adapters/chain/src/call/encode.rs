@@ -47,7 +47,9 @@ impl Call {
             Self::SettleLease(id) => s::settleLeaseCall { id: id.0 }.abi_encode(),
             Self::TopUpLease(id, more) => s::topUpLeaseCall { id: id.0, seconds_: more.0 }.abi_encode(),
             Self::GiveNotice(id) => s::giveNoticeCall { id: id.0 }.abi_encode(),
-            Self::CloseLease(id) => s::closeLeaseCall { id: id.0 }.abi_encode(),
+            Self::CloseLease { id, max_penalty } => {
+                s::closeLeaseCall { id: id.0, maxPenalty: max_penalty.0 }.abi_encode()
+            }
             Self::FaultLease(id) => s::faultLeaseCall { id: id.0 }.abi_encode(),
             Self::RejectJob(id) => s::rejectJobCall { id: id.0 }.abi_encode(),
             Self::SubmitJob { job, result, used } => {

@@ -74,7 +74,12 @@ pub enum Call {
     /// Provider: starts the notice clock.
     GiveNotice(LeaseId),
     /// Renter or provider: ends it.
-    CloseLease(LeaseId),
+    CloseLease {
+        /// Which.
+        id: LeaseId,
+        /// The most of its pledge the provider is ready to lose.
+        max_penalty: Amount,
+    },
     /// Anyone: the provider fell silent.
     FaultLease(LeaseId),
     /// Provider: declines.

@@ -1,7 +1,7 @@
 //! What the court, the gateways' list and the orders placed on chain report, in our types.
 
 use alloy::primitives::Bytes;
-use sublet_base::{Amount, B256, GiB, MiB, Price, Seconds, UnixTime, Vcpus};
+use sublet_base::{Amount, B256, Bps, GiB, MiB, Price, Seconds, UnixTime, Vcpus};
 use sublet_market::{Class, Kind, MediatorSetId, Order, Resources, Traits, UnknownCode};
 
 use super::{peer_key, units, when};
@@ -94,6 +94,10 @@ pub(crate) fn place(from: &Order, workload: Option<&[u8]>, callback: bool) -> o:
         class: order.class,
         mediatorSet: order.mediatorSet,
         challengeWindow: order.challengeWindow,
+        minPledgeBps: order.minPledgeBps,
+        maxStartWithin: order.maxStartWithin,
+        minNotice: order.minNotice,
+        maxMinCharge: order.maxMinCharge,
         provider: order.provider,
         solver: order.solver,
         solverFee: order.solverFee,
@@ -123,6 +127,10 @@ pub(crate) fn placed(from: o::OrderPlaced) -> Result<PlacedOrder, UnknownCode> {
         class: Class::try_from(order.class)?,
         mediator_set: MediatorSetId(order.mediatorSet),
         challenge_window: Seconds(order.challengeWindow),
+        min_pledge_bps: Bps(order.minPledgeBps),
+        max_start_within: Seconds(order.maxStartWithin),
+        min_notice: Seconds(order.minNotice),
+        max_min_charge: Seconds(order.maxMinCharge),
         provider: order.provider,
         solver: order.solver,
         solver_fee: Amount(order.solverFee),

@@ -28,6 +28,8 @@ pub enum Refusal {
     ZeroAmount,
     #[error("the address is zero")]
     ZeroAddress,
+    #[error("{account} is the contract itself: what it was sent would belong to nobody")]
+    IsSublet { account: Address },
     #[error("the balance of {account} is too low: {needed} SUB is needed, {free} SUB is free, {} SUB is missing", Amount(needed.0.saturating_sub(free.0)))]
     Short { account: Address, free: Amount, needed: Amount },
     #[error("the token credited {credited} of {asked}: tokens that take a fee on transfer are not accepted")]
@@ -74,6 +76,8 @@ pub enum Refusal {
     KindDiffers { offered: Kind, ordered: Kind },
     #[error("the offer has {offered} of {what}; the order wants at least {ordered}")]
     TooSmall { what: String, offered: u128, ordered: u128 },
+    #[error("the offer's {what} is {offered}; the order allows at most {ordered}")]
+    TooLarge { what: String, offered: u128, ordered: u128 },
     #[error("the offer's machine has not the properties the order asks for")]
     TraitsDiffer { offered: B256, ordered: B256 },
     #[error("the offer's price {}/s is above the order's limit {}/s", price, max)]
@@ -106,6 +110,8 @@ pub enum Refusal {
     LeaseTooLong { id: u64, duration: u64, max: Seconds },
     #[error("notice of lease {id} was given at {}", clock(notice_at))]
     LeaseNoticeAlreadyGiven { id: u64, notice_at: UnixTime },
+    #[error("closing lease {id} now costs its provider {penalty}, more than the {most} it said")]
+    LeasePenaltyTooHigh { id: u64, penalty: Amount, most: Amount },
     #[error("a top-up of no seconds")]
     LeaseZeroSeconds,
     #[error("job {id} is {state}")]

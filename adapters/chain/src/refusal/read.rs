@@ -27,6 +27,7 @@ impl Refusal {
         match error {
             E::AccountZeroAmount(_) => Self::ZeroAmount,
             E::AccountZeroAddress(_) => Self::ZeroAddress,
+            E::AccountIsSublet(e) => Self::IsSublet { account: e.account },
             E::AccountShort(e) => Self::Short { account: e.account, free: units(e.free), needed: units(e.needed) },
             E::AccountDepositDiffers(e) => Self::DepositDiffers { asked: units(e.asked), credited: units(e.credited) },
             E::GuardianOnly(e) => Self::GuardianOnly { caller: e.caller },
@@ -69,6 +70,11 @@ impl Refusal {
                 offered: e.offered.saturating_to(),
                 ordered: e.ordered.saturating_to(),
             },
+            E::MatchTooLarge(e) => Self::TooLarge {
+                what: label(e.what),
+                offered: e.offered.saturating_to(),
+                ordered: e.ordered.saturating_to(),
+            },
             E::MatchTraitsDiffer(e) => Self::TraitsDiffer { offered: e.offered, ordered: e.ordered },
             E::MatchPriceTooHigh(e) => Self::PriceTooHigh { price: amount(e.price), max: amount(e.maxPrice) },
             E::MatchDurationOutside(e) => {
@@ -99,6 +105,9 @@ impl Refusal {
             }
             E::LeaseNoticeAlreadyGiven(e) => {
                 Self::LeaseNoticeAlreadyGiven { id: e.id, notice_at: UnixTime(e.noticeAt) }
+            }
+            E::LeasePenaltyTooHigh(e) => {
+                Self::LeasePenaltyTooHigh { id: e.id, penalty: units(e.penalty), most: amount(e.most) }
             }
             E::LeaseZeroSeconds(_) => Self::LeaseZeroSeconds,
             E::JobWrongState(e) => match JobState::try_from(e.state) {

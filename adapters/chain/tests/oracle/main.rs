@@ -76,7 +76,17 @@ async fn leases_are_decided_alike_by_domain_and_contract() -> Test {
         calls: 14,
         ends: &["Rejected", "Cancelled", "Expired", "ClosedByRenter", "ClosedByProvider", "RanOut", "Faulted"],
         done: &["Lease(Start", "Lease(Settle", "Lease(TopUp", "Lease(GiveNotice", "Lease(Close", "Lease(Fault"],
-        refused: &["State", "Caller", "TooEarly", "TooLate", "TooLong", "Zero", "AlreadyNoticed"],
+        refused: &[
+            "State",
+            "Caller",
+            "TooEarly",
+            "TooLate",
+            "TooLong",
+            "Zero",
+            "AlreadyNoticed",
+            "Stale",
+            "PenaltyTooHigh",
+        ],
     };
     compare_stories(Kind::Lease, Class::None, proof).await
 }

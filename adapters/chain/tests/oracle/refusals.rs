@@ -25,6 +25,11 @@ pub(crate) fn alike(denied: &D, refusal: &R) -> bool {
             matches!(refusal, R::LeaseTooLong { duration, max: most, .. } if duration == total && most == max)
         }
         D::Zero(_) => matches!(refusal, R::LeaseZeroSeconds | R::JobZeroResult { .. } | R::BondZero),
+        D::Stale(since) => matches!(refusal, R::ProviderStale { last_beat, .. } if last_beat == since),
+        D::PenaltyTooHigh { penalty, most } => same(refusal, *penalty, *most, |r| match r {
+            R::LeasePenaltyTooHigh { penalty, most, .. } => Some((*penalty, *most)),
+            _ => None,
+        }),
         D::AlreadyNoticed(at) => matches!(refusal, R::LeaseNoticeAlreadyGiven { notice_at, .. } if notice_at == at),
         D::OtherResult => matches!(refusal, R::JobResultDiffers { .. }),
         D::CostTooHigh { cost, max } => same(refusal, *cost, *max, |r| match r {

@@ -12,7 +12,7 @@ use sublet_market::agreement::{
     Bench, BenchCall, Denied, Dispute, DisputeCall, DisputeState, Held, Job, JobCall, JobState, JobTerms, Lease,
     LeaseCall, LeaseState, LeaseTerms, Moment, Rules, Uptime, Vote,
 };
-use sublet_market::{Acceptance, Class, Kind};
+use sublet_market::{Acceptance, Class, Kind, sums};
 
 use crate::common::{Net, offer, order};
 use crate::dice::Dice;
@@ -22,7 +22,7 @@ use crate::world::{Agreement, At, Cast, Change, MEDIATORS, Set, Step, Who, World
 
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
-const PRICE: Price = Price(1_000_000_000_000_007);
+pub(crate) const PRICE: Price = Price(1_000_000_000_000_007);
 const PLEDGE: Bps = Bps(12_345);
 const FEE: Amount = Amount(77_777);
 /// Odd, so that halves of it round.
@@ -150,6 +150,7 @@ impl Stage {
         let mut ordered = order(&renter.0, &renter.1, kind, 200 + dice.seconds(400).0, self.nonce).await?.order;
         (ordered.solver_fee, ordered.nonce) = (FEE, U256::from(self.nonce));
         (ordered.class, ordered.mediator_set) = (class, self.set.id);
+        ordered.max_start_within = offered.start_within;
         if class == Class::Exact {
             ordered.challenge_window = offered.max_challenge_window;
         }
@@ -200,7 +201,7 @@ impl Stage {
                 LeaseCall::Settle => Call::SettleLease(*id),
                 LeaseCall::TopUp(length) => Call::TopUpLease(*id, length),
                 LeaseCall::GiveNotice => Call::GiveNotice(*id),
-                LeaseCall::Close => Call::CloseLease(*id),
+                LeaseCall::Close { max_penalty } => Call::CloseLease { id: *id, max_penalty },
                 LeaseCall::Fault => Call::FaultLease(*id),
             },
             (Agreement::Job(id, _), Step::Job(call)) => match call {
@@ -355,7 +356,9 @@ impl Stage {
                 assert_eq!((found.start_by, found.run_by), (start_by, run_by));
                 ("Open".to_owned(), "None".to_owned())
             }
-            JobState::Submitted { result, challenge_until, .. } => {
+            JobState::Submitted { result, declared, challenge_until } => {
+                let cost = sums::job_cost(found.price, found.used, found.duration, found.escrow);
+                assert_eq!(cost, declared, "what {} are declared to cost", found.used);
                 let until = found.submitted_at.map(|at| at.plus(found.challenge_window));
                 assert_eq!((found.result, until), (Some(result), Some(challenge_until)));
                 ("Submitted".to_owned(), "None".to_owned())

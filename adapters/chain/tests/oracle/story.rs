@@ -7,6 +7,7 @@ use sublet_market::agreement::{
 use sublet_market::{Class, MAX_STORED};
 
 use crate::dice::Dice;
+use crate::stage::PRICE;
 use crate::world::{Agreement, MEDIATORS, OTHER, RESULT, Step, Who, World};
 
 /// How long a retired mediator waits for its bond.
@@ -65,6 +66,8 @@ fn wait(dice: &mut Dice) -> Pause {
 }
 
 fn lease_call(open: bool, dice: &mut Dice) -> LeaseCall {
+    // Around what the provider would lose: thirty seconds of rent at most.
+    let max_penalty = Amount(u128::from(dice.roll(40)) * PRICE.0);
     let calls = [
         LeaseCall::Start,
         LeaseCall::Settle,
@@ -74,7 +77,8 @@ fn lease_call(open: bool, dice: &mut Dice) -> LeaseCall {
         LeaseCall::TopUp(Seconds(0)),
         LeaseCall::TopUp(Seconds(1_900)),
         LeaseCall::GiveNotice,
-        LeaseCall::Close,
+        LeaseCall::Close { max_penalty: Amount::ZERO },
+        LeaseCall::Close { max_penalty },
         LeaseCall::Fault,
         LeaseCall::Fault,
         LeaseCall::Expire,
@@ -97,7 +101,8 @@ fn anybody(dice: &mut Dice) -> Who {
 fn of_lease(call: LeaseCall, dice: &mut Dice) -> Who {
     let usual = match call {
         LeaseCall::Start | LeaseCall::Reject | LeaseCall::GiveNotice => Who::Provider,
-        LeaseCall::Cancel | LeaseCall::Close => Who::Renter,
+        LeaseCall::Cancel => Who::Renter,
+        LeaseCall::Close { .. } => dice.pick(&[Who::Renter, Who::Provider]),
         LeaseCall::Expire | LeaseCall::Settle | LeaseCall::TopUp(_) | LeaseCall::Fault => Who::Stranger,
     };
     mostly(usual, dice)

@@ -17,6 +17,7 @@ use crate::commands::account::name_of;
 use crate::commands::run::inputs;
 use crate::home::Home;
 use crate::jobs::wait_finished;
+use crate::limits::Limits;
 use crate::modules;
 use crate::offers::refuse_hopeless;
 use crate::output::{Advise, Output, Progress};
@@ -216,6 +217,7 @@ async fn ask(
         name: module.name.clone(),
         resources: job.resources,
         max_price: Some(max_price),
+        bounds: Limits::of_contract(),
         duration: module.defaults.duration,
         check: Check::none(),
         challenge_window: CHALLENGE_WINDOW,
@@ -225,7 +227,8 @@ async fn ask(
     };
     refuse_hopeless(&session, &wish).await?;
     let head = session.ledger.head().await?;
-    let wanted = wish.order(contract, max_price, session.link_key()?.peer_key(), head.time.plus(VALID_FOR));
+    let terms = (max_price, wish.bounds);
+    let wanted = wish.order(contract, terms, session.link_key()?.peer_key(), head.time.plus(VALID_FOR));
     // The contract numbers its orders itself.
     let order = Order { nonce: U256::ZERO, ..wanted };
     let progress = output.progress("placing the order on chain");

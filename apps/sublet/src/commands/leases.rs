@@ -209,7 +209,7 @@ async fn close(session: &Session, records: &Records, which: &str, who: &As) -> R
     let (id, record, _) = records.lease(which).await?;
     let lease = session.ledger.lease(id).await?.with_context(|| format!("the chain knows no {id}"))?;
     let call = match lease.state {
-        LeaseState::Active => Call::CloseLease(id),
+        LeaseState::Active => Call::CloseLease { id, max_penalty: Amount::ZERO },
         LeaseState::Open => Call::CancelLease(id),
         LeaseState::Ended => bail!("{id} has ended already: {}", lease.end),
         LeaseState::None => bail!("the chain knows no {id}"),

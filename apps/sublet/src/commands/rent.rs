@@ -12,6 +12,7 @@ use sublet_market::{ImageRef, Kind, MachineRequest, Network, Resources, Traits, 
 use crate::arguments::{address, duration, price_of_hour};
 use crate::home::Home;
 use crate::leases::{bring_up, login_key};
+use crate::limits::Limits;
 use crate::modules::image_digest;
 use crate::ordering;
 use crate::output::{Advise, Output};
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// At most this price, SUB an hour; the cheapest offer that fits otherwise
     #[arg(long, value_name = "SUB")]
     max_price: Option<Amount>,
+    /// Put up with an offer that charges for up to this long, however early it is closed; 10m otherwise, or what `--for` says
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    max_min_charge: Option<Seconds>,
     /// Public key that may log in, besides the one `sublet ssh` uses; may be repeated
     #[arg(long, value_name = "FILE")]
     ssh_key: Vec<PathBuf>,
@@ -109,10 +113,11 @@ impl Args {
             opened_by: opened.transaction,
             ssh_host_key: host_key.to_string(),
         };
+        let terms = Limits::of(&lease).warning(Kind::Lease);
         output.answer(&answer, || {
             format!(
-                "{} is up as {id}: {} SUB an hour, {} SUB locked for {}\nlog in with   sublet ssh {}\nend it with   sublet leases close {}",
-                answer.name, answer.price_per_hour, answer.locked, lease.duration, answer.name, answer.name
+                "{} is up as {id}: {} SUB an hour{}, {} SUB locked for {}\nlog in with   sublet ssh {}\nend it with   sublet leases close {}",
+                answer.name, answer.price_per_hour, terms, answer.locked, lease.duration, answer.name, answer.name
             )
         })?;
         Ok(ExitCode::SUCCESS)
@@ -152,6 +157,7 @@ impl Args {
             name: self.name.to_string(),
             resources,
             max_price: self.max_price.map(price_of_hour),
+            bounds: Limits::of_lease(self.duration, self.max_min_charge),
             duration: self.duration,
             check: Check::none(),
             challenge_window: Seconds(0),

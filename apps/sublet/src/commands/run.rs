@@ -13,6 +13,7 @@ use crate::arguments::{address, price_of_hour};
 use crate::class::{self, Said};
 use crate::home::Home;
 use crate::jobs::{Pending, Settled, hand_over, inspect, see_through};
+use crate::limits::Limits;
 use crate::modules;
 use crate::ordering;
 use crate::output::Output;
@@ -98,6 +99,7 @@ impl Args {
             name: module.name.clone(),
             resources: job.resources,
             max_price: Some(self.max_price.map_or(module.defaults.max_price, price_of_hour)),
+            bounds: Limits::of_job(),
             duration: module.defaults.duration,
             check: Check::none(),
             challenge_window: CHALLENGE_WINDOW,

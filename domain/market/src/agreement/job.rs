@@ -72,7 +72,7 @@ pub enum JobState {
     Submitted {
         /// keccak256 of the archive.
         result: B256,
-        /// `price * min(used, duration)`.
+        /// `price * min(used, now - opened_at, duration)`.
         declared: Amount,
         /// Last second to object.
         challenge_until: UnixTime,
@@ -97,7 +97,7 @@ pub enum JobCall {
     Submit {
         /// keccak256 of the archive.
         result: B256,
-        /// How long it ran.
+        /// How long it ran, as the provider says: never longer than since it was opened.
         used: Seconds,
     },
     /// `settleJob`, with the renter's acceptance of exactly this checked.
@@ -125,6 +125,7 @@ pub enum JobCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     terms: JobTerms,
+    opened_at: UnixTime,
     /// `price * duration`: what was locked for the provider, and the most a run can cost.
     whole: Amount,
     held: Held,
@@ -141,7 +142,7 @@ impl Job {
         let pledge = sums::pledge(escrow, terms.pledge_bps)?;
         let start_by = now.plus(terms.start_within);
         let state = JobState::Open { start_by, run_by: start_by.plus(terms.duration) };
-        Ok(Self { terms, whole: escrow, held: Held { escrow, pledge, fee: terms.solver_fee }, state })
+        Ok(Self { terms, opened_at: now, whole: escrow, held: Held { escrow, pledge, fee: terms.solver_fee }, state })
     }
 
     /// What was agreed.
@@ -167,11 +168,6 @@ impl Job {
     /// # Errors
     /// [`Denied`]; the job is unchanged.
     pub fn apply(&mut self, call: JobCall, caller: Caller, at: Moment) -> Result<Vec<Effect>, Denied> {
-        if let JobCall::Settle { cost, .. } = call
-            && cost > self.whole
-        {
-            return Err(Denied::CostTooHigh { cost, max: self.whole });
-        }
         match self.state {
             JobState::Open { start_by, run_by } => self.apply_open(call, caller, at.now, start_by, run_by),
             JobState::Submitted { result, declared, challenge_until } => {
@@ -203,11 +199,13 @@ impl Job {
                 if result == B256::ZERO {
                     return Err(Denied::Zero("result"));
                 }
+                let used = used.min(elapsed(self.opened_at, now));
                 let declared = sums::job_cost(self.terms.price, used, self.terms.duration, self.held.escrow);
                 let challenge_until = now.plus(self.terms.challenge_window);
                 self.state = JobState::Submitted { result, declared, challenge_until };
             }
             JobCall::Settle { cost, .. } => {
+                self.check_most(cost)?;
                 Self::check_cost(cost, self.whole, caller)?;
                 self.end(JobEnd::Settled, cost, &mut out);
             }
@@ -234,6 +232,7 @@ impl Job {
         let mut out = Vec::new();
         match call {
             JobCall::Settle { result, cost } => {
+                self.check_most(cost)?;
                 if result != submitted {
                     return Err(Denied::OtherResult);
                 }
@@ -297,6 +296,10 @@ impl Job {
         Ok(out)
     }
 
+    fn check_most(&self, cost: Amount) -> Result<(), Denied> {
+        if cost > self.whole { Err(Denied::CostTooHigh { cost, max: self.whole }) } else { Ok(()) }
+    }
+
     /// A renter cannot pay less than declared for work by sending its own acceptance.
     fn check_cost(cost: Amount, min: Amount, caller: Caller) -> Result<(), Denied> {
         if cost < min && caller != Caller::Provider { Err(Denied::CostTooLow { cost, min }) } else { Ok(()) }
@@ -316,4 +319,8 @@ impl Job {
         self.held.empty(Pot::Pledge, Party::Provider, out);
         self.state = JobState::Ended(reason);
     }
+}
+
+fn elapsed(since: UnixTime, now: UnixTime) -> Seconds {
+    Seconds(u32::try_from(now.since(since)).unwrap_or(u32::MAX))
 }

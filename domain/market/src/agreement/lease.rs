@@ -94,7 +94,10 @@ pub enum LeaseCall {
     /// `giveNotice`
     GiveNotice,
     /// `closeLease`
-    Close,
+    Close {
+        /// The most the caller is ready to lose of its pledge.
+        max_penalty: Amount,
+    },
     /// `faultLease`
     Fault,
 }
@@ -196,7 +199,11 @@ impl Lease {
                 self.held.slash(penalty, reward(penalty, caller), &mut out);
                 self.end(LeaseEnd::Expired, &mut out);
             }
-            LeaseCall::Settle | LeaseCall::TopUp(_) | LeaseCall::GiveNotice | LeaseCall::Close | LeaseCall::Fault => {
+            LeaseCall::Settle
+            | LeaseCall::TopUp(_)
+            | LeaseCall::GiveNotice
+            | LeaseCall::Close { .. }
+            | LeaseCall::Fault => {
                 return Err(Denied::State("open"));
             }
         }
@@ -224,8 +231,8 @@ impl Lease {
                 }
                 meter.notice_at = Some(at.now);
             }
-            LeaseCall::Close => {
-                let reason = self.close(&mut meter, caller, at, &mut out)?;
+            LeaseCall::Close { max_penalty } => {
+                let reason = self.close(&mut meter, caller, at, max_penalty, &mut out)?;
                 self.end(reason, &mut out);
                 return Ok(out);
             }
@@ -261,6 +268,9 @@ impl Lease {
         if length.0 == 0 {
             return Err(Denied::Zero("seconds"));
         }
+        if at.now.since(at.uptime.last_beat) > u64::from(self.rules.max_gap.0) {
+            return Err(Denied::Stale(at.uptime.last_beat));
+        }
         let total = meter.bought + u64::from(length.0);
         let max = self.terms.max_duration;
         if total > u64::from(max.0) {
@@ -292,19 +302,31 @@ impl Lease {
         Ok(())
     }
 
-    /// Settles and takes what closing costs the closer; the pots are emptied by the caller.
+    /// Settles and takes what closing costs the closer, unless that is more than it said; the pots are emptied by the caller.
     fn close(
         &mut self,
         meter: &mut Meter,
         caller: Caller,
         at: Moment,
+        max_penalty: Amount,
         out: &mut Vec<Effect>,
     ) -> Result<LeaseEnd, Denied> {
         if matches!(caller, Caller::Stranger | Caller::Court) {
             return Err(Denied::Caller(caller));
         }
-        self.settle(meter, at.uptime.at(at.now, &self.rules), out);
-        if meter.paid == meter.bought {
+        let until = at.uptime.at(at.now, &self.rules);
+        let runs_out = until.saturating_sub(meter.since) >= meter.bought - meter.paid;
+        let penalty = match caller {
+            Caller::Provider if !runs_out => {
+                sums::notice_penalty(self.terms.price, self.terms.notice, meter.notice_at, at.now, self.held.pledge)
+            }
+            Caller::Provider | Caller::Renter | Caller::Stranger | Caller::Court => Amount::ZERO,
+        };
+        if penalty > max_penalty {
+            return Err(Denied::PenaltyTooHigh { penalty, most: max_penalty });
+        }
+        self.settle(meter, until, out);
+        if runs_out {
             return Ok(LeaseEnd::RanOut);
         }
         if caller == Caller::Renter {
@@ -312,9 +334,6 @@ impl Lease {
             self.pay_seconds(meter, missing, out);
             return Ok(LeaseEnd::ClosedByRenter);
         }
-        let given = meter.notice_at.map_or(0, |notice| at.now.since(notice));
-        let missing = u64::from(self.terms.notice.0).saturating_sub(given);
-        let penalty = sums::rent(self.terms.price, missing, self.held.pledge);
         self.held.slash(penalty, Amount::ZERO, out);
         Ok(LeaseEnd::ClosedByProvider)
     }

@@ -75,6 +75,17 @@ pub enum Denied {
     /// A number that must not be zero is.
     #[error("zero {0}")]
     Zero(&'static str),
+    /// Nobody knows whether the machine is still there.
+    #[error("the provider has not been heard of since {0}")]
+    Stale(UnixTime),
+    /// The provider would lose more than it said.
+    #[error("closing now costs {penalty}, and at most {most} was said")]
+    PenaltyTooHigh {
+        /// What it costs.
+        penalty: Amount,
+        /// What was said.
+        most: Amount,
+    },
     /// Notice was given before.
     #[error("notice was already given at {0}")]
     AlreadyNoticed(UnixTime),

@@ -80,7 +80,7 @@ fn lease_steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(LeaseCall::Settle),
         3 => (0u32..3_000).prop_map(|s| LeaseCall::TopUp(Seconds(s))),
         1 => Just(LeaseCall::GiveNotice),
-        1 => Just(LeaseCall::Close),
+        1 => prop_oneof![0u128..1_000, any::<u128>()].prop_map(|most| LeaseCall::Close { max_penalty: Amount(most) }),
         1 => Just(LeaseCall::Fault),
     ];
     let step = prop_oneof![
@@ -130,6 +130,13 @@ proptest! {
                             }
                             let slashed = paid_to(&effects, Party::Renter, Pot::Pledge) + paid_to(&effects, Party::Caller, Pot::Pledge);
                             prop_assert!(slashed <= before.held().pledge.0);
+                            if let LeaseCall::Close { max_penalty } = call {
+                                prop_assert!(slashed <= max_penalty.0, "closed at a higher penalty than was said");
+                            }
+                            if let LeaseCall::TopUp(_) = call {
+                                let silent = now.since(uptime.last_beat);
+                                prop_assert!(silent <= u64::from(rules.max_gap.0), "topped up in {} s of silence", silent);
+                            }
                         }
                     }
                     prop_assert_eq!(locked, out + lease.held().total(), "money appeared or vanished at {:?}", call);
@@ -166,7 +173,7 @@ proptest! {
                 now = UnixTime(now.0.max(start_by.0 + 1));
                 LeaseCall::Expire
             }
-            LeaseState::Active { .. } | LeaseState::Ended(_) => LeaseCall::Close,
+            LeaseState::Active { .. } | LeaseState::Ended(_) => CLOSE,
         };
         let over = matches!(lease.state(), LeaseState::Ended(_));
         prop_assert_eq!(lease.apply(exit, me, Moment { now, uptime }).is_ok(), !over);
@@ -204,6 +211,10 @@ proptest! {
                     prop_assert!(!matches!(before.state(), JobState::Ended(_)), "{:?} after the end", call);
                     let cost = Amount(paid_to(&effects, Party::Provider, Pot::Escrow));
                     prop_assert!(cost <= escrow);
+                    if let JobState::Submitted { declared, .. } = job.state() {
+                        let elapsed = u128::from(now.0 - START);
+                        prop_assert!(declared.0 <= price.0.saturating_mul(elapsed), "more time declared than passed");
+                    }
                     if let (Some(declared), JobState::Ended(end)) = (declared(&before), job.state()) {
                         let least = match end {
                             JobEnd::Refused | JobEnd::Inconclusive => Amount(declared.0 / 2),
@@ -257,6 +268,9 @@ fn terms() -> LeaseTerms {
     }
 }
 
+/// At any price.
+const CLOSE: LeaseCall = LeaseCall::Close { max_penalty: Amount(u128::MAX) };
+
 fn at(now: u64) -> Moment {
     Moment { now: UnixTime(now), uptime: Uptime { credited: now, last_beat: UnixTime(now) } }
 }
@@ -279,7 +293,8 @@ fn a_lease_is_started_used_and_closed() {
         topped,
         [pay(Pot::Escrow, Party::Provider, 900), lock(Party::Caller, Pot::Escrow), lock(Party::Provider, Pot::Pledge)]
     );
-    let closed = lease.apply(LeaseCall::Close, Caller::Renter, at(1_184)).expect("closes");
+    let close = LeaseCall::Close { max_penalty: Amount::ZERO };
+    let closed = lease.apply(close, Caller::Renter, at(1_184)).expect("closes");
     assert_eq!(
         closed,
         [
@@ -299,12 +314,16 @@ fn a_provider_that_leaves_without_notice_pays_for_it() {
         lease
     };
     let mut abrupt = open();
-    let effects = abrupt.apply(LeaseCall::Close, Caller::Provider, at(1)).expect("closes");
+    let cheap = abrupt.apply(LeaseCall::Close { max_penalty: Amount(499) }, Caller::Provider, at(1));
+    assert_eq!(cheap, Err(Denied::PenaltyTooHigh { penalty: Amount(500), most: Amount(499) }));
+    let dear = LeaseCall::Close { max_penalty: Amount(500) };
+    let effects = abrupt.apply(dear, Caller::Provider, at(1)).expect("closes");
     assert_eq!(paid_to(&effects, Party::Renter, Pot::Pledge), 500);
     let mut fair = open();
     fair.apply(LeaseCall::GiveNotice, Caller::Provider, at(1)).expect("gives notice");
     assert!(matches!(fair.apply(LeaseCall::GiveNotice, Caller::Provider, at(2)), Err(Denied::AlreadyNoticed(_))));
-    let effects = fair.apply(LeaseCall::Close, Caller::Provider, at(51)).expect("closes");
+    let free = LeaseCall::Close { max_penalty: Amount::ZERO };
+    let effects = fair.apply(free, Caller::Provider, at(51)).expect("closes");
     assert_eq!(paid_to(&effects, Party::Renter, Pot::Pledge), 0);
 }
 
@@ -326,4 +345,47 @@ fn silence_is_faulted_by_anyone_only_after_the_limit() {
             pay(Pot::Pledge, Party::Provider, 300),
         ]
     );
+}
+
+#[test]
+fn a_lease_that_ran_out_is_closed_for_nothing_until_it_is_topped_up() {
+    let mut lease = Lease::open(terms(), Rules::default(), UnixTime(0)).expect("opens");
+    lease.apply(LeaseCall::Start, Caller::Provider, at(0)).expect("starts");
+    let free = LeaseCall::Close { max_penalty: Amount::ZERO };
+    let mut topped = lease.clone();
+    topped.apply(LeaseCall::TopUp(Seconds(10)), Caller::Renter, at(100)).expect("tops up");
+    let denied = Denied::PenaltyTooHigh { penalty: Amount(500), most: Amount::ZERO };
+    assert_eq!(topped.apply(free, Caller::Provider, at(101)), Err(denied));
+    lease.apply(free, Caller::Provider, at(101)).expect("closes");
+    assert_eq!(lease.state(), LeaseState::Ended(LeaseEnd::RanOut));
+}
+
+#[test]
+fn nobody_pays_a_silent_provider_more() {
+    let mut lease = Lease::open(terms(), Rules::default(), UnixTime(0)).expect("opens");
+    lease.apply(LeaseCall::Start, Caller::Provider, at(0)).expect("starts");
+    let uptime = Uptime { credited: 30, last_beat: UnixTime(30) };
+    let moment = |now| Moment { now: UnixTime(now), uptime };
+    let top_up = LeaseCall::TopUp(Seconds(10));
+    assert_eq!(lease.apply(top_up, Caller::Renter, moment(631)), Err(Denied::Stale(UnixTime(30))));
+    lease.apply(top_up, Caller::Renter, moment(630)).expect("tops up");
+}
+
+#[test]
+fn a_job_declares_no_more_time_than_has_passed() {
+    let terms = JobTerms {
+        price: Price(3),
+        pledge_bps: Bps(10_000),
+        duration: Seconds(1_000),
+        start_within: Seconds(60),
+        challenge_window: Seconds(60),
+        class: Class::None,
+        solver_fee: Amount(0),
+    };
+    for (used, passed, counted) in [(1_000, 7, 7), (7, 1_000, 7), (1_000, 0, 0), (2_000, 1_060, 1_000)] {
+        let mut job = Job::open(terms, UnixTime(500)).expect("opens");
+        let submit = JobCall::Submit { result: B256::repeat_byte(1), used: Seconds(used) };
+        job.apply(submit, Caller::Provider, at(500 + passed)).expect("submits");
+        assert_eq!(declared(&job), Some(Amount(3 * counted)), "{used} s said after {passed} s");
+    }
 }

@@ -152,11 +152,11 @@ fn the_court_ends_the_job_and_nobody_else_does() {
     let disputed = || {
         let mut job = Job::open(terms, UnixTime(0)).expect("opens");
         let submit = JobCall::Submit { result: RESULT, used: Seconds(25) };
-        assert_eq!(job.apply(submit, Caller::Provider, at(5)), Ok(vec![]));
-        assert_eq!(job.apply(JobCall::Refuse, Caller::Renter, at(6)), Err(Denied::NotRefusable));
-        assert_eq!(job.apply(JobCall::Dispute, Caller::Provider, at(6)), Err(Denied::Caller(Caller::Provider)));
-        assert_eq!(job.apply(JobCall::Dispute, Caller::Renter, at(66)), Err(Denied::TooLate(UnixTime(65))));
-        assert_eq!(job.apply(JobCall::Dispute, Caller::Renter, at(65)), Ok(vec![]));
+        assert_eq!(job.apply(submit, Caller::Provider, at(25)), Ok(vec![]));
+        assert_eq!(job.apply(JobCall::Refuse, Caller::Renter, at(26)), Err(Denied::NotRefusable));
+        assert_eq!(job.apply(JobCall::Dispute, Caller::Provider, at(26)), Err(Denied::Caller(Caller::Provider)));
+        assert_eq!(job.apply(JobCall::Dispute, Caller::Renter, at(86)), Err(Denied::TooLate(UnixTime(85))));
+        assert_eq!(job.apply(JobCall::Dispute, Caller::Renter, at(85)), Ok(vec![]));
         assert_eq!(job.state(), JobState::Disputed { result: RESULT, declared: Amount(50) });
         job
     };

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! Open: document -> create -> start -> login answers -> StartLease     (in time, else RejectLease)
-//! Active: keep it running, collect rent; ran out: stop -> grace -> CloseLease; topped up: start again
+//! Active: keep it running, collect rent; ran out: stop -> grace -> CloseLease (for nothing); topped up: start again
 //! Ended: delete the machine
 //! ```
 
-use sublet_base::UnixTime;
+use sublet_base::{Amount, UnixTime};
 use sublet_chain::{LeaseRecord, LeaseState};
 use sublet_machine::{Guest, Phase};
+use sublet_market::sums;
 
 use super::{Action, OnHost, Policy, Send, delay, look_up, nearly, reject, wind_up};
 use crate::case::{Case, Note};
@@ -71,7 +72,7 @@ fn active(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, pol
         (true, Some(since)) => return ran_out(lease, since, host, now, policy),
         (false, None) => {}
     }
-    if let Some(action) = keep_running(case, host, now, policy) {
+    if let Some(action) = keep_running(case, lease, host, now, policy) {
         return Some(action);
     }
     (lease.owed_seconds >= policy.settle_every).then_some(Action::Send(Send::SettleLease))
@@ -80,7 +81,8 @@ fn active(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, pol
 /// The machine stands still until it is topped up or the grace is over.
 fn ran_out(lease: &LeaseRecord, since: UnixTime, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     if now >= since.plus(policy.grace) {
-        return Some(Action::Send(Send::CloseLease));
+        // A top-up of this very moment must not turn it into leaving without notice.
+        return Some(Action::Send(Send::CloseLease { max_penalty: Amount::ZERO }));
     }
     if let OnHost::Here(machine) = host {
         match machine.phase {
@@ -100,7 +102,7 @@ fn ran_out(lease: &LeaseRecord, since: UnixTime, host: OnHost<'_>, now: UnixTime
 }
 
 /// A machine that stopped is started again; one that is lost ends the lease, at the provider's cost.
-fn keep_running(case: &Case, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
+fn keep_running(case: &Case, lease: &LeaseRecord, host: OnHost<'_>, now: UnixTime, policy: &Policy) -> Option<Action> {
     let lost = match host {
         OnHost::Silent => return None,
         OnHost::Absent => true,
@@ -119,7 +121,10 @@ fn keep_running(case: &Case, host: OnHost<'_>, now: UnixTime, policy: &Policy) -
     };
     match (lost, case.missing_since) {
         (true, None) => Some(Action::Note(Note::Missing(Some(now)))),
-        (true, Some(since)) if now >= since.plus(policy.patience) => Some(Action::Send(Send::CloseLease)),
+        (true, Some(since)) if now >= since.plus(policy.patience) => {
+            let max_penalty = sums::notice_penalty(lease.price, lease.notice, lease.notice_at, now, lease.pledge);
+            Some(Action::Send(Send::CloseLease { max_penalty }))
+        }
         (false, Some(_)) => Some(Action::Note(Note::Missing(None))),
         (true, Some(_)) | (false, None) => None,
     }

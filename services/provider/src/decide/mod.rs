@@ -13,7 +13,7 @@ mod till;
 
 use std::collections::BTreeMap;
 
-use sublet_base::{Address, B256, MachineId, Seconds, UnixTime};
+use sublet_base::{Address, Amount, B256, MachineId, Seconds, UnixTime};
 use sublet_chain::{DisputeRecord, JobRecord, JobState, LeaseRecord, LeaseState};
 use sublet_market::SignedAcceptance;
 use sublet_wire::host::MachineView;
@@ -94,7 +94,10 @@ pub enum Send {
     /// Collects rent.
     SettleLease,
     /// Ends it.
-    CloseLease,
+    CloseLease {
+        /// The most of the pledge that may go.
+        max_penalty: Amount,
+    },
     /// It cannot be served.
     RejectJob,
     /// Declares the result.

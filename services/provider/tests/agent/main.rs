@@ -170,7 +170,9 @@ async fn a_lease_and_a_job_are_served_and_paid() -> Outcome {
     job_is(&net, job_id(work), JobState::Ended).await;
     assert_eq!(net.renter.job(job_id(work)).await?.map(|j| j.end), Some(JobEnd::Settled));
 
-    net.renter.submit(&TxKey::passing("close"), &Call::CloseLease(lease_id(lease))).await?;
+    net.renter
+        .submit(&TxKey::passing("close"), &Call::CloseLease { id: lease_id(lease), max_penalty: Amount::ZERO })
+        .await?;
     eventually("no machine to be left", || async { net.host.names().is_empty() }).await;
     let (renter, provider) = net.balances().await?;
     assert_eq!(renter + provider, 2 * ONE, "money appeared or vanished");
@@ -350,7 +352,9 @@ async fn ten_kills_leave_no_machine_and_lose_no_money() -> Outcome {
         assert_eq!(net.renter.job(job_id(id)).await?.map(|j| j.end), Some(JobEnd::Settled));
     }
     net.kill_agent().await;
-    net.renter.submit(&TxKey::passing("close"), &Call::CloseLease(lease_id(lease))).await?;
+    net.renter
+        .submit(&TxKey::passing("close"), &Call::CloseLease { id: lease_id(lease), max_penalty: Amount::ZERO })
+        .await?;
     net.start_agent().await?;
     eventually("no machine to be left", || async { net.host.names().is_empty() }).await;
     let record = net.renter.lease(lease_id(lease)).await?.ok_or("no lease")?;

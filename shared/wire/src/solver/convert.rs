@@ -144,6 +144,10 @@ impl TryFrom<Order> for market::Order {
             class: order.class.into(),
             mediator_set: market::MediatorSetId(bounded(order.mediator_set, "mediatorSet")?),
             challenge_window: Seconds(order.challenge_window),
+            min_pledge_bps: Bps(order.min_pledge_bps),
+            max_start_within: Seconds(order.max_start_within),
+            min_notice: Seconds(order.min_notice),
+            max_min_charge: Seconds(order.max_min_charge),
             provider: order.provider,
             solver: order.solver,
             solver_fee: order.solver_fee,
@@ -168,6 +172,10 @@ impl From<market::Order> for Order {
             class: order.class.into(),
             mediator_set: order.mediator_set.0,
             challenge_window: order.challenge_window.0,
+            min_pledge_bps: order.min_pledge_bps.0,
+            max_start_within: order.max_start_within.0,
+            min_notice: order.min_notice.0,
+            max_min_charge: order.max_min_charge.0,
             provider: order.provider,
             solver: order.solver,
             solver_fee: order.solver_fee,
@@ -217,6 +225,7 @@ mod tests {
             "resources": {"vcpus": 1, "memoryMiB": 64, "diskGiB": 1, "gpus": 0, "traits": format!("0x{}", "00".repeat(32))},
             "maxPrice": "340282366920938463463374607431768211455", "duration": 1, "workload": format!("0x{}", "22".repeat(32)),
             "peerKey": "33".repeat(32), "class": "none", "mediatorSet": 0, "challengeWindow": 0,
+            "minPledgeBps": 10_000, "maxStartWithin": 300, "minNotice": 3_600, "maxMinCharge": 60,
             "provider": "0x0000000000000000000000000000000000000000", "solver": "0x0000000000000000000000000000000000000000",
             "solverFee": "0", "validUntil": 9_007_199_254_740_991u64, "nonce": "0x1"
         })
@@ -241,6 +250,7 @@ mod tests {
             ("maxPrice", serde_json::json!("-5")),
             ("peerKey", serde_json::json!("zz")),
             ("renter", serde_json::json!("0x11")),
+            ("minPledgeBps", serde_json::json!(1 << 24)),
             ("surprise", serde_json::json!(1)),
         ] {
             let mut json = order();
@@ -248,6 +258,11 @@ mod tests {
             let parsed: Result<Order, _> = serde_json::from_value(json);
             let refused = parsed.map_or(true, |wire| market::Order::try_from(wire).is_err());
             assert!(refused, "{field} = {value} should be refused");
+        }
+        for limit in ["minPledgeBps", "maxStartWithin", "minNotice", "maxMinCharge"] {
+            let mut json = order();
+            json.as_object_mut().unwrap().remove(limit);
+            assert!(serde_json::from_value::<Order>(json).is_err(), "an order without {limit} should be refused");
         }
     }
 }

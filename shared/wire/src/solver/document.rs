@@ -109,6 +109,14 @@ pub struct Order {
     pub mediator_set: u64,
     /// Seconds to look at a result.
     pub challenge_window: u32,
+    /// At least this collateral per escrow, in hundredths of a per cent.
+    pub min_pledge_bps: u32,
+    /// At most these seconds from opening to the start.
+    pub max_start_within: u32,
+    /// At least these seconds of notice; jobs get none.
+    pub min_notice: u32,
+    /// At most these seconds paid at least; jobs pay no minimum.
+    pub max_min_charge: u32,
     /// Only this provider; the zero address means any.
     #[schema(value_type = String)]
     pub provider: Address,

@@ -145,6 +145,10 @@ impl World {
         case
     }
 
+    pub(super) fn now(&self) -> UnixTime {
+        self.now
+    }
+
     pub(super) fn pass_time(&mut self, seconds: u64) {
         self.now = UnixTime(self.now.0 + seconds);
     }
@@ -287,14 +291,14 @@ impl World {
         true
     }
 
-    fn send(&mut self, send: &Send) -> bool {
+    pub(super) fn send(&mut self, send: &Send) -> bool {
         let mine = Caller::Provider;
         match send {
             Send::StartLease => self.call_lease(LeaseCall::Start, mine),
             Send::RejectLease => self.call_lease(LeaseCall::Reject, mine),
             Send::ExpireLease => self.call_lease(LeaseCall::Expire, mine),
             Send::SettleLease => self.call_lease(LeaseCall::Settle, mine),
-            Send::CloseLease => self.call_lease(LeaseCall::Close, mine),
+            Send::CloseLease { max_penalty } => self.call_lease(LeaseCall::Close { max_penalty: *max_penalty }, mine),
             Send::RejectJob => self.call_job(JobCall::Reject, mine),
             Send::SubmitJob { result, used } => self.call_job(JobCall::Submit { result: *result, used: *used }, mine),
             Send::SettleJob(a) => {
