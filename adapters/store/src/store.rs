@@ -196,7 +196,10 @@ fn migration_error(path: &Path, source: MigrateError) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use sublet_base::{Address, B256, UnixTime};
+
     use super::*;
+    use crate::NewOrder;
 
     /// As a full disk does.
     #[tokio::test]
@@ -209,5 +212,28 @@ mod tests {
         for _ in 0..2 * CONNECTIONS {
             store.begin().await.expect("begins").commit().await.expect("commits");
         }
+    }
+
+    /// A book of the version before knew orders without terms.
+    #[tokio::test]
+    async fn orders_that_name_no_terms_do_not_outlive_the_version_that_took_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("book.db");
+        let order = |byte: u8, document: &str| NewOrder {
+            hash: B256::repeat_byte(byte),
+            renter: Address::repeat_byte(1),
+            valid_until: UnixTime(9),
+            document: document.to_owned(),
+        };
+        let (old, new) = (order(1, r#"{"order":{"nonce":"0x1"}}"#), order(2, r#"{"order":{"min_pledge_bps":10000}}"#));
+        let store = Store::open(&path).await.expect("opens");
+        for order in [&old, &new] {
+            store.book().put_order(order).await.expect("puts");
+        }
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 2").execute(&store.pool).await.expect("forgets");
+        store.close().await;
+        drop(store);
+        let orders = Store::open(&path).await.expect("opens").book().live_orders().await.expect("reads");
+        assert_eq!(orders.into_iter().map(|stored| stored.order).collect::<Vec<_>>(), [new]);
     }
 }
