@@ -100,6 +100,7 @@ impl EvmLedger {
             match sender.resume().await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "sent unfinished transactions again"),
+                Err(SubmitError::NotSent(error)) => return Err(error),
                 Err(error) => return Err(nonsense("read the transaction journal", &error.to_string())),
             }
         }

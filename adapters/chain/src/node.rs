@@ -145,6 +145,32 @@ pub(crate) enum Handed {
     Invalid(String),
 }
 
+/// Blocks below the head whose states every node can be asked about.
+const STATES: u64 = 64;
+
+/// What became of a number that is used up.
+pub(crate) enum NumberUsed {
+    /// This transaction has it.
+    By(B256),
+    /// More blocks ago than nodes keep states: long enough for every node to have found the receipt, if it was ours.
+    LongAgo,
+    /// The node's answers do not fit each other yet.
+    Unsaid,
+}
+
+/// A block's transactions, as far as they matter here.
+#[derive(Debug, serde::Deserialize)]
+struct Sent {
+    transactions: Vec<SentOne>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct SentOne {
+    from: Address,
+    nonce: U256,
+    hash: B256,
+}
+
 /// A node and the identity of its chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -290,6 +316,38 @@ impl Node {
         } else {
             Err(node_error("send a transaction", &payload))
         }
+    }
+
+    /// Whether the node has the transaction, mined or waiting.
+    pub(crate) async fn knows(&self, tx: B256) -> Result<bool, ReadError> {
+        let known = self.provider.get_transaction_by_hash(tx).await.map_err(sort("look for a transaction"))?;
+        Ok(known.is_some())
+    }
+
+    async fn is_used(&self, account: Address, number: u64, block: u64) -> Result<bool, ReadError> {
+        Ok(self.nonce(account, BlockNumberOrTag::Number(block)).await? > number)
+    }
+
+    /// Who used up a number of `account` that is used up as of block `upto`, seen in the block where the count moved past it.
+    pub(crate) async fn number_used(&self, account: Address, number: u64, upto: u64) -> Result<NumberUsed, ReadError> {
+        let (mut low, mut high) = (upto.saturating_sub(STATES), upto);
+        if self.is_used(account, number, low).await? {
+            return Ok(if low > 0 { NumberUsed::LongAgo } else { NumberUsed::Unsaid });
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match self.is_used(account, number, middle).await? {
+                true => high = middle,
+                false => low = middle,
+            }
+        }
+        // Read in our own terms: other chains have kinds of transactions that the library does not know.
+        let params = (BlockNumberOrTag::Number(high), true);
+        let block: Option<Sent> =
+            self.provider.raw_request("eth_getBlockByNumber".into(), params).await.map_err(sort("read a block"))?;
+        let sent = block.map(|block| block.transactions).unwrap_or_default();
+        let used = sent.into_iter().find(|tx| tx.from == account && tx.nonce == U256::from(number));
+        Ok(used.map_or(NumberUsed::Unsaid, |tx| NumberUsed::By(tx.hash)))
     }
 
     pub(crate) async fn receipt(&self, tx: B256) -> Result<Option<TransactionReceipt>, ReadError> {

@@ -3,7 +3,7 @@
 //! ```text
 //! estimate ──refused──▶ nothing was sent
 //!    │ gas
-//! nonce, sign ──▶ journal ──▶ send ──▶ look for the receipt ──▶ landed | reverted | replaced
+//! nonce, sign ──▶ journal ──▶ send ──▶ look for the receipt ──▶ landed | reverted | replaced (seen who has its number)
 //!                                ▲            │ silence
 //!                                └─ again, or with a better fee (journaled first)
 //! ```
@@ -20,17 +20,14 @@ use alloy::primitives::{Bytes, TxKind};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use sublet_base::{Address, B256, U256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::depth::Depth;
-use crate::node::{Estimate, Handed, Node, ReadError};
+use crate::node::{Estimate, Handed, Node, NumberUsed, ReadError};
 use crate::submit::{SenderOptions, SubmitError, TxKey};
 use crate::tx_journal::{Attempt, Outcome, TxId, TxJournal, TxJournalError, TxRecord};
 use crate::wallet::{SignError, Wallet};
-
-/// A node, or one of several behind a name, may know an account's new number this long before it finds the receipt.
-const RECEIPT_LAG: Duration = Duration::from_secs(3);
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -47,21 +44,31 @@ pub(crate) struct Sender {
     wallet: Wallet,
     journal: Arc<dyn TxJournal>,
     options: SenderOptions,
-    /// The next nonce, once known. Held while a transaction is signed, journaled and handed over.
-    next: Mutex<Option<u64>>,
+    /// Held while a transaction is signed, journaled and handed over, and while its outcome is written down.
+    numbers: Mutex<Numbers>,
     turns: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+}
+
+/// What is known of the account's numbers.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// The next one to use, once known.
+    next: Option<u64>,
+    /// All below are mined, also when a node that lags behind says otherwise.
+    mined: u64,
 }
 
 /// What a look at the chain showed.
 enum Seen {
     Mined(Box<TransactionReceipt>),
     Waiting,
-    NumberUsed,
+    /// The number is used up, by this transaction; by one mined too long ago to say, if none.
+    NumberUsed(Option<B256>),
 }
 
 impl Sender {
     pub(crate) fn new(node: Node, wallet: Wallet, journal: Arc<dyn TxJournal>, options: SenderOptions) -> Self {
-        Self { node, wallet, journal, options, next: Mutex::new(None), turns: Mutex::default() }
+        Self { node, wallet, journal, options, numbers: Mutex::default(), turns: Mutex::default() }
     }
 
     pub(crate) fn wallet(&self) -> &Wallet {
@@ -117,7 +124,7 @@ impl Sender {
             let id = sender.id(&key);
             let record = match sender.journal.load(&id).await? {
                 Some(known) => known,
-                None => sender.send(id, payload).await?,
+                None => sender.send(id, payload, key.keep).await?,
             };
             Ok((record, turn))
         });
@@ -133,14 +140,39 @@ impl Sender {
         Ok(self.journal.remove(&self.id(key)).await?)
     }
 
-    /// Sends again whatever was signed and has no outcome, so that no number is missing in front of the next ones.
+    /// Sends again what was signed and has no outcome, so that no number is missing in front of the next ones. A passing
+    /// transaction that no node has is forgotten instead: what it was good for may be over.
     pub(crate) async fn resume(&self) -> Result<usize, SubmitError> {
-        let pending = self.journal.pending(self.node.genesis, self.wallet.address()).await?;
-        let count = pending.len();
+        let pending = self.pending().await?;
+        if pending.is_empty() {
+            return Ok(0);
+        }
+        let account = self.wallet.address();
+        let mined = self.node.nonce(account, BlockNumberOrTag::Latest).await.map_err(SubmitError::NotSent)?;
+        let mut count = 0;
         for record in pending {
-            self.hand_over_again(&record).await;
+            if !record.keep && (record.nonce < mined || !self.is_known(&record).await?) {
+                self.journal.remove(&record.id).await?;
+            } else {
+                self.hand_over_again(&record).await;
+                count += 1;
+            }
         }
         Ok(count)
+    }
+
+    async fn is_known(&self, record: &TxRecord) -> Result<bool, SubmitError> {
+        for attempt in &record.attempts {
+            if self.node.knows(attempt.hash).await.map_err(SubmitError::NotSent)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What has no outcome yet, in the order of the numbers.
+    async fn pending(&self) -> Result<Vec<TxRecord>, TxJournalError> {
+        self.journal.pending(self.node.genesis, self.wallet.address()).await
     }
 
     /// One caller at a time for each key.
@@ -154,10 +186,10 @@ impl Sender {
     }
 
     /// Estimates, signs, journals and hands over a new transaction.
-    async fn send(&self, id: TxId, payload: Payload) -> Result<TxRecord, SubmitError> {
+    async fn send(&self, id: TxId, payload: Payload, keep: bool) -> Result<TxRecord, SubmitError> {
         let gas = self.gas(&payload).await?;
         let (max_fee, tip) = self.node.fees().await.map_err(SubmitError::NotSent)?;
-        let mut next = self.next.lock().await;
+        let mut numbers = self.numbers.lock().await;
         let mut record = TxRecord {
             id,
             nonce: 0,
@@ -167,21 +199,19 @@ impl Sender {
             gas,
             attempts: Vec::new(),
             outcome: None,
+            keep,
         };
         loop {
-            record.nonce = match *next {
-                Some(nonce) => nonce,
-                None => self.first_nonce().await?,
-            };
+            record.nonce = self.free_number(&numbers).await?;
             record.attempts = vec![self.sign(&record, max_fee.min(self.options.max_fee), tip)?];
             self.journal.save(&record).await?;
             let answer = self.node.hand_over(&record.attempts[0].raw).await;
             match self.taken(&record, answer).await? {
                 true => {
-                    *next = Some(record.nonce + 1);
+                    numbers.next = Some(record.nonce + 1);
                     return Ok(record);
                 }
-                false => *next = None,
+                false => numbers.next = None,
             }
         }
     }
@@ -241,12 +271,20 @@ impl Sender {
         }
     }
 
-    /// After every transaction the node knows and every one the journal knows.
-    async fn first_nonce(&self) -> Result<u64, SubmitError> {
+    /// The lowest number after those the node knows that the journal does not know: a gap would hold up all after it.
+    async fn free_number(&self, numbers: &Numbers) -> Result<u64, SubmitError> {
         let account = self.wallet.address();
-        let chain = self.node.nonce(account, BlockNumberOrTag::Pending).await.map_err(SubmitError::NotSent)?;
-        let ours = self.journal.pending(self.node.genesis, account).await?;
-        Ok(ours.last().map_or(chain, |record| chain.max(record.nonce + 1)))
+        let known = match numbers.next {
+            Some(next) => next,
+            None => self.node.nonce(account, BlockNumberOrTag::Pending).await.map_err(SubmitError::NotSent)?,
+        };
+        let mut free = known.max(numbers.mined);
+        for ours in self.pending().await? {
+            if ours.nonce == free {
+                free += 1;
+            }
+        }
+        Ok(free)
     }
 
     fn sign(&self, record: &TxRecord, max_fee: u128, tip: u128) -> Result<Attempt, SignError> {
@@ -268,16 +306,18 @@ impl Sender {
     /// Looks until the answer is definite or patience runs out.
     async fn settle(&self, mut record: TxRecord, keep: bool) -> Result<TransactionReceipt, SubmitError> {
         let started = Instant::now();
-        let (mut pause, mut pushed, mut used, mut last) = (self.options.poll, Instant::now(), None, None);
+        let (mut pause, mut pushed, mut last) = (self.options.poll, Instant::now(), None);
         loop {
-            match self.look(&record).await {
+            let seen = self.look(&record).await;
+            // Whoever waits for a later number may have offered more for this one.
+            record = self.newest(record).await?;
+            match seen {
                 Ok(Seen::Mined(receipt)) => return self.conclude(record, *receipt, keep).await,
-                Ok(Seen::NumberUsed) => {
-                    if used.get_or_insert_with(Instant::now).elapsed() >= RECEIPT_LAG {
-                        return self.replaced(record, keep).await;
-                    }
+                Ok(Seen::NumberUsed(by)) if by.is_none_or(|by| record.attempts.iter().all(|a| a.hash != by)) => {
+                    return self.replaced(record, keep).await;
                 }
-                Ok(Seen::Waiting) => used = None,
+                // Mined, and this node, or another of several behind its name, has yet to find the receipt.
+                Ok(Seen::NumberUsed(_) | Seen::Waiting) => {}
                 Err(error) => last = Some(Box::new(error)),
             }
             if started.elapsed() >= self.options.patience {
@@ -285,7 +325,7 @@ impl Sender {
                 return Err(SubmitError::Unknown { tx, last });
             }
             if pushed.elapsed() >= self.options.resend_after {
-                self.push(&mut record).await?;
+                self.push(record.nonce).await?;
                 pushed = Instant::now();
             }
             sleep(pause).await;
@@ -301,7 +341,14 @@ impl Sender {
         }
         let Some(firm) = self.node.deep(self.options.depth).await? else { return Ok(Seen::Waiting) };
         let mined = self.node.nonce(record.id.account, BlockNumberOrTag::Number(firm.number)).await?;
-        Ok(if mined > record.nonce { Seen::NumberUsed } else { Seen::Waiting })
+        if mined <= record.nonce {
+            return Ok(Seen::Waiting);
+        }
+        Ok(match self.node.number_used(record.id.account, record.nonce, firm.number).await? {
+            NumberUsed::By(hash) => Seen::NumberUsed(Some(hash)),
+            NumberUsed::LongAgo => Seen::NumberUsed(None),
+            NumberUsed::Unsaid => Seen::Waiting,
+        })
     }
 
     /// A receipt counts once its block lies deep enough and is still the chain's.
@@ -345,11 +392,13 @@ impl Sender {
 
     async fn replaced(&self, record: TxRecord, keep: bool) -> Result<TransactionReceipt, SubmitError> {
         self.remember(&record, Outcome::Replaced, keep).await?;
-        *self.next.lock().await = None;
+        self.numbers.lock().await.next = None;
         Err(SubmitError::Replaced { account: record.id.account, nonce: record.nonce })
     }
 
     async fn remember(&self, record: &TxRecord, outcome: Outcome, keep: bool) -> Result<(), TxJournalError> {
+        let mut numbers = self.numbers.lock().await;
+        numbers.mined = numbers.mined.max(record.nonce + 1);
         if !keep {
             return self.journal.remove(&record.id).await;
         }
@@ -359,31 +408,70 @@ impl Sender {
         self.journal.save(&TxRecord { outcome: Some(outcome), ..record.clone() }).await
     }
 
-    /// Sends again what may be missing, from the lowest number on; offers more if the market has moved.
-    async fn push(&self, record: &mut TxRecord) -> Result<(), SubmitError> {
-        for other in self.journal.pending(self.node.genesis, self.wallet.address()).await? {
-            if other.nonce < record.nonce {
-                self.hand_over_again(&other).await;
+    /// Sends again what may be missing up to this number, from the lowest on, each for more if the market has moved: a lower
+    /// number that is stuck holds up all after it.
+    async fn push(&self, upto: u64) -> Result<(), SubmitError> {
+        let fees = self.node.fees().await.ok();
+        let pending = self.pending().await?;
+        if let Some(lowest) = pending.first() {
+            self.look_for_a_gap(lowest.nonce).await;
+        }
+        for mut record in pending.into_iter().filter(|record| record.nonce <= upto) {
+            if let Some(fees) = fees {
+                record = self.raised(record, fees).await?;
+            }
+            if matches!(self.hand_over_again(&record).await, Some(Handed::NonceUsed)) && !record.keep {
+                self.drop_unwatched(&record.id).await?;
             }
         }
-        if let (Ok((max_fee, tip)), Some(newest)) = (self.node.fees().await, record.attempts.last()) {
-            let raised = newest.max_fee + newest.max_fee / 8 + 1;
-            if max_fee > newest.max_fee && raised.max(max_fee) <= self.options.max_fee {
-                let attempt = self.sign(record, raised.max(max_fee), tip.max(newest.tip + newest.tip / 8 + 1))?;
-                record.attempts.push(attempt);
-                self.journal.save(record).await?;
-            }
-        }
-        self.hand_over_again(record).await;
         Ok(())
     }
 
-    /// Whatever the node says, the next look decides.
-    async fn hand_over_again(&self, record: &TxRecord) {
-        if let Some(attempt) = record.attempts.last()
-            && let Err(error) = self.node.hand_over(&attempt.raw).await
-        {
-            debug!(key = %record.id.key, error = %error, "could not send again");
+    /// A number in front of ours that no transaction has: the next one takes it.
+    async fn look_for_a_gap(&self, lowest: u64) {
+        let mut numbers = self.numbers.lock().await;
+        let mined = self.node.nonce(self.wallet.address(), BlockNumberOrTag::Latest).await;
+        if mined.is_ok_and(|mined| mined.max(numbers.mined) < lowest) {
+            numbers.next = None;
+        }
+    }
+
+    /// The record as the journal has it now.
+    async fn newest(&self, record: TxRecord) -> Result<TxRecord, TxJournalError> {
+        Ok(self.journal.load(&record.id).await?.unwrap_or(record))
+    }
+
+    /// Signed again for more, if the market asks for it.
+    async fn raised(&self, record: TxRecord, (max_fee, tip): (u128, u128)) -> Result<TxRecord, SubmitError> {
+        let _numbers = self.numbers.lock().await;
+        let Some(mut known) = self.journal.load(&record.id).await? else { return Ok(record) };
+        let Some(newest) = known.attempts.last().filter(|_| known.outcome.is_none()) else { return Ok(known) };
+        let raised = (newest.max_fee + newest.max_fee / 8 + 1).max(max_fee);
+        if max_fee > newest.max_fee && raised <= self.options.max_fee {
+            let attempt = self.sign(&known, raised, tip.max(newest.tip + newest.tip / 8 + 1))?;
+            known.attempts.push(attempt);
+            self.journal.save(&known).await?;
+        }
+        Ok(known)
+    }
+
+    /// Forgets a passing transaction whose number is used up, unless somebody waits for it.
+    async fn drop_unwatched(&self, id: &TxId) -> Result<(), TxJournalError> {
+        let turns = self.turns.lock().await;
+        if turns.get(&id.key).is_none_or(|turn| Arc::strong_count(turn) == 1) {
+            self.journal.remove(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Whatever the node says, the next look decides. `None`: nobody knows whether it has it.
+    async fn hand_over_again(&self, record: &TxRecord) -> Option<Handed> {
+        match self.node.hand_over(&record.attempts.last()?.raw).await {
+            Ok(handed) => Some(handed),
+            Err(error) => {
+                debug!(key = %record.id.key, error = %error, "could not send again");
+                None
+            }
         }
     }
 }

@@ -74,6 +74,13 @@ pub struct TxRecord {
     pub attempts: Vec<Attempt>,
     /// How it ended, once that is certain.
     pub outcome: Option<Outcome>,
+    /// Whether its key lasts ([`crate::TxKey::lasting`]). Records that do not say are kept.
+    #[serde(default = "lasting")]
+    pub keep: bool,
+}
+
+fn lasting() -> bool {
+    true
 }
 
 /// The journal could not be read or written.

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use common::gate::gate;
 use common::{Net, Outcome, anvil, eventually, quick};
-use serde_json::json;
+use serde_json::{Value, json};
 use sublet_base::{Address, Amount, B256};
 use sublet_chain::{
-    Call, DirTxJournal, EvmLedger, Ledger, LocalAnvil, Refusal, SendAs, SenderOptions, SubmitError, TxId, TxJournal,
-    TxJournalError, TxKey, TxRecord, Wallet,
+    Call, DirTxJournal, EvmLedger, EvmOptions, Ledger, LocalAnvil, Refusal, SendAs, SenderOptions, SubmitError, TxId,
+    TxJournal, TxJournalError, TxKey, TxRecord, Wallet,
 };
 use tempfile::TempDir;
 
@@ -152,6 +153,87 @@ async fn a_stuck_transaction_offers_more() -> Outcome {
         ended = dear => ended?,
     }
     assert_eq!(ledger.token_balance(TO).await?, Amount::tokens(1));
+    Ok(())
+}
+
+/// Makes blocks, each too dear for what was signed when gas was cheap.
+async fn dear(net: &Net) -> Outcome {
+    loop {
+        net.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x2540be4000"])).await?;
+        net.rpc("evm_mine", json!([])).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn pending(net: &Net, count: &str) {
+    eventually("transactions in the pool", || async {
+        net.rpc("txpool_status", json!([])).await.is_ok_and(|status| status["pending"] == count)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stuck_lower_number_offers_more_too() -> Outcome {
+    let net = Net::start().await?;
+    let wallet = payer(&net).await?;
+    let options = SenderOptions { resend_after: Duration::from_millis(50), ..quick() };
+    let ledger = net.ledger_over(Arc::new(DirTxJournal::open(&net.journal("payer"))?), &wallet, options).await?;
+    net.rpc("evm_setAutomine", json!([false])).await?;
+    let (first, second, call) = (TxKey::lasting("first"), TxKey::passing("second"), one());
+    tokio::select! {
+        landed = ledger.submit(&first, &call) => return Err(format!("not before a block: {landed:?}").into()),
+        () = pending(&net, "0x1") => {}
+    }
+    // Nobody waits for the first any more.
+    tokio::select! {
+        landed = ledger.submit(&second, &call) => landed.map(|_| ())?,
+        ended = dear(&net) => ended?,
+    }
+    assert_eq!(ledger.token_balance(TO).await?, Amount::tokens(2));
+    ledger.find(&first).await?.ok_or("the first is forgotten")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_passing_transaction_that_no_node_has_is_forgotten_at_the_next_start() -> Outcome {
+    let net = Net::start().await?;
+    let wallet = payer(&net).await?;
+    let options = SenderOptions { patience: Duration::from_millis(50), ..quick() };
+    net.rpc("evm_setAutomine", json!([false])).await?;
+    let journal = Arc::new(DirTxJournal::open(&net.journal("payer"))?);
+    let ledger = net.ledger_over(journal.clone(), &wallet, options).await?;
+    for key in [TxKey::passing("stale"), TxKey::lasting("pay")] {
+        assert!(matches!(ledger.submit(&key, &one()).await, Err(SubmitError::Unknown { .. })));
+    }
+    drop(ledger);
+    let genesis = net.genesis().await?;
+    let records = journal.pending(genesis, wallet.address()).await?;
+    net.rpc("anvil_dropTransaction", json!([records[0].attempts[0].hash])).await?;
+    net.ledger_over(journal.clone(), &wallet, quick()).await?;
+    let left = journal.pending(genesis, wallet.address()).await?;
+    assert_eq!(left, records[1..], "what the pool does not have is not sent again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_number_is_not_lost_while_the_receipt_is_still_to_come() -> Outcome {
+    let net = Net::start().await?;
+    let wallet = payer(&net).await?;
+    let hidden = Arc::new(AtomicBool::new(true));
+    let hiding = hidden.clone();
+    let rule = move |method: &str, _: &Value| {
+        (method == "eth_getTransactionReceipt" && hiding.load(Ordering::SeqCst)).then(|| json!({"result": null}))
+    };
+    let behind = EvmOptions { url: gate(net.chain.url(), Arc::new(rule)).await?, ..net.options() };
+    let options = SenderOptions { patience: Duration::from_secs(4), ..quick() };
+    let journal = Arc::new(DirTxJournal::open(&net.journal("payer"))?);
+    let account = SendAs { wallet: wallet.clone(), journal: journal.clone(), options };
+    let ledger = EvmLedger::connect(&behind, Some(account)).await?;
+    let key = TxKey::lasting("pay");
+    let answer = ledger.submit(&key, &one()).await;
+    assert!(matches!(answer, Err(SubmitError::Unknown { .. })), "the node has yet to find the receipt: {answer:?}");
+    hidden.store(false, Ordering::SeqCst);
+    ledger.submit(&key, &one()).await?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! A real chain with the contracts on it, and people with money.
 #![allow(dead_code, missing_docs, unreachable_pub)] // Each test file uses its own part.
 
+pub mod gate;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,6 +110,12 @@ impl Net {
             .await?;
         let answer: Value = serde_json::from_str(&answer.text().await?)?;
         answer.get("result").cloned().ok_or_else(|| format!("{method}: {answer}").into())
+    }
+
+    /// Which chain the journal says it is.
+    pub async fn genesis(&self) -> Result<B256, Box<dyn std::error::Error>> {
+        let second = self.rpc("eth_getBlockByNumber", json!(["0x1", false])).await?;
+        Ok(serde_json::from_value(second["parentHash"].clone())?)
     }
 
     pub async fn pass(&self, seconds: u32) -> Outcome {
