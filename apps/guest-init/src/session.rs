@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use sublet_wire::guest::{CHUNK, FromGuest, MAX_FRAME, OUTPUTS, ToGuest, Workload, write_frame};
+use sublet_wire::guest::{CHUNK, FromGuest, MAX_FRAME, OUTPUTS, ToGuest, Workload, check_keys, write_frame};
 
 use crate::artefact::Artefact;
 use crate::machine::{Configured, Machine, Phase};
-use crate::{configure, files, log, workload};
+use crate::{files, log, workload};
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,8 @@ fn handle(machine: &Arc<Machine>, message: ToGuest) -> Option<FromGuest> {
             if !is_login {
                 return refused("this machine has no login to change the keys of".to_owned());
             }
-            let installed = configure::check_keys(&authorized_keys).and_then(|()| {
+            let checked = check_keys(&authorized_keys).map_err(|e| e.to_string());
+            let installed = checked.and_then(|()| {
                 files::install_keys(&machine.layout.path("/root"), &authorized_keys).map_err(|e| e.to_string())
             });
             installed.err().and_then(|e| refused(format!("cannot install keys: {e}")))

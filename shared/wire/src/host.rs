@@ -8,9 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sublet_base::{B256, Digest, GiB, MachineId, MiB, Seconds, Vcpus};
 use sublet_machine::{DriverKind, Guest, ImageRef, Isolation, Phase, Resources};
-use thiserror::Error;
 
-use crate::guest::{CHUNK, Configure, File, Workload};
+use crate::guest::{Configure, File, Workload};
+pub use crate::guest::{MAX_ITEMS, Malformed, check_keys};
 
 /// Messages, client and server as generated from the interface.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used)]
@@ -23,21 +23,6 @@ pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("host");
 
 /// Largest message either side accepts, bytes.
 pub const MAX_MESSAGE: usize = 4 << 20;
-/// Most of arguments, environment entries, files or keys in one request.
-pub const MAX_ITEMS: usize = 256;
-/// Longest argument, environment entry, path or key, bytes.
-pub const MAX_TEXT: usize = 32 << 10;
-
-/// A message that says something impossible.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{field}: {problem}")]
-pub struct Malformed {
-    /// Which field.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
 /// A machine somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRequest {
@@ -151,7 +136,7 @@ fn driver_of(number: i32) -> Result<Option<DriverKind>, Malformed> {
 }
 
 fn malformed(field: &'static str, problem: impl Into<String>) -> Malformed {
-    Malformed { field, problem: problem.into() }
+    Malformed::new(field, problem)
 }
 
 fn parse<T: FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str) -> Result<T, Malformed> {
@@ -164,28 +149,6 @@ fn parse<T: FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str) ->
 /// [`Malformed`] if it cannot name a machine.
 pub fn machine_id(name: &str) -> Result<MachineId, Malformed> {
     parse("name", name)
-}
-
-fn bounded(field: &'static str, items: &[String]) -> Result<(), Malformed> {
-    if items.len() > MAX_ITEMS {
-        return Err(malformed(field, format!("more than {MAX_ITEMS} entries")));
-    }
-    match items.iter().find(|text| text.len() > MAX_TEXT || text.contains('\0')) {
-        Some(_) => Err(malformed(field, format!("an entry is longer than {MAX_TEXT} bytes or contains a zero byte"))),
-        None => Ok(()),
-    }
-}
-
-/// Checks lines of `authorized_keys`.
-///
-/// # Errors
-/// [`Malformed`] if there are too many, one is too long, or one is not a single line.
-pub fn check_keys(keys: &[String]) -> Result<(), Malformed> {
-    bounded("authorized_keys", keys)?;
-    match keys.iter().any(|key| key.trim().is_empty() || key.contains(['\n', '\r'])) {
-        true => Err(malformed("authorized_keys", "each key is one line")),
-        false => Ok(()),
-    }
 }
 
 fn check_resources(r: Resources) -> Result<Resources, Malformed> {
@@ -215,45 +178,16 @@ impl TryFrom<v1::CreateMachineRequest> for MachineRequest {
 }
 
 fn configure(guest: v1::Guest, pids: u32) -> Result<Configure, Malformed> {
-    bounded("guest.env", &guest.env)?;
-    if guest.env.iter().any(|entry| entry.split_once('=').is_none_or(|(name, _)| name.is_empty())) {
-        return Err(malformed("guest.env", "each entry is NAME=value"));
-    }
     let hostname: MachineId = parse("guest.hostname", &guest.hostname)?;
     let workload = match guest.workload {
-        Some(v1::guest::Workload::Login(login)) => {
-            check_keys(&login.authorized_keys)?;
-            Workload::Login { authorized_keys: login.authorized_keys }
-        }
-        Some(v1::guest::Workload::Task(task)) => {
-            bounded("guest.task.argv", &task.argv)?;
-            if task.argv.is_empty() {
-                return Err(malformed("guest.task.argv", "names no program"));
-            }
-            Workload::Task { argv: task.argv, cwd: task.cwd }
-        }
+        Some(v1::guest::Workload::Login(login)) => Workload::Login { authorized_keys: login.authorized_keys },
+        Some(v1::guest::Workload::Task(task)) => Workload::Task { argv: task.argv, cwd: task.cwd },
         None => return Err(malformed("guest.workload", "missing")),
     };
-    let files = files(guest.files)?;
-    Ok(Configure { hostname: hostname.into(), workload, env: guest.env, files, pids })
-}
-
-fn files(files: Vec<v1::File>) -> Result<Vec<File>, Malformed> {
-    if files.len() > MAX_ITEMS {
-        return Err(malformed("guest.files", format!("more than {MAX_ITEMS} entries")));
-    }
-    let file = |file: v1::File| {
-        let plain =
-            file.path.starts_with('/') && !file.path.split('/').any(|part| part == "..") && !file.path.contains('\0');
-        if !plain || file.path.len() > 4096 {
-            return Err(malformed("guest.files.path", "must be absolute, without .."));
-        }
-        if file.content.len() > CHUNK {
-            return Err(malformed("guest.files.content", format!("longer than {CHUNK} bytes")));
-        }
-        Ok(File { path: file.path, mode: file.mode & 0o7777, content: file.content })
-    };
-    files.into_iter().map(file).collect()
+    let file = |file: v1::File| File { path: file.path, mode: file.mode & 0o7777, content: file.content };
+    let files = guest.files.into_iter().map(file).collect();
+    let configure = Configure { hostname: hostname.into(), workload, env: guest.env, files, pids };
+    configure.check().map(|()| configure)
 }
 
 impl From<MachineRequest> for v1::CreateMachineRequest {

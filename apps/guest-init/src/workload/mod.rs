@@ -20,7 +20,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(crate) fn begin(machine: &Arc<Machine>, wish: Configure) {
     let worker = Arc::clone(machine);
     let work = move || {
-        let prepared = configure::check(&wish).and_then(|()| configure::apply(&worker.layout, &wish));
+        // The host is trusted to be well meant, not to be free of mistakes.
+        let checked = wish.check().map_err(|e| e.to_string());
+        let prepared = checked.and_then(|()| configure::apply(&worker.layout, &wish));
         let result = prepared.and_then(|()| match &wish.workload {
             Workload::Login { authorized_keys } => login::run(&worker, authorized_keys, &wish.env),
             Workload::Task { argv, cwd } => task::run(&worker, argv, cwd, &wish.env),
