@@ -76,7 +76,8 @@ impl Extra {
                 }
             }
         }
-        Ok(())
+        // Here too: any number of headers may come before the entry they are about.
+        tree::check_xattrs(&Components::default(), &self.xattrs)
     }
 
     fn apply<R: Read>(self, entry: tar::Entry<'_, R>) -> Result<Item<'_, R>, LayerError> {

@@ -161,8 +161,8 @@ impl Layout {
     }
 
     /// Moves a file that was written whole into place as a blob.
-    pub(crate) fn adopt(&self, partial: &Path, digest: &Digest) -> Result<(), LayoutError> {
-        finish(partial, &self.blob_path(digest))
+    pub(crate) fn adopt(&self, partial: Partial, digest: &Digest) -> Result<(), LayoutError> {
+        partial.finish(&self.blob_path(digest))
     }
 }
 
@@ -200,18 +200,47 @@ fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>, LayoutError> {
 
 /// Replaces `path` as a whole: another process sees the old file or the new one. Only under a lock.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
-    let partial = path.with_extension("partial");
-    let mut file = File::create(&partial).map_err(context("create", &partial))?;
-    file.write_all(bytes).map_err(context("write", &partial))?;
-    finish(&partial, path)
+    let (partial, mut file) = Partial::create(path.with_extension("partial"))?;
+    file.write_all(bytes).map_err(context("write", partial.path()))?;
+    partial.finish(path)
 }
 
-/// Brings a written file to disk and gives it its name.
-pub(crate) fn finish(partial: &Path, path: &Path) -> Result<(), LayoutError> {
-    let sync = |p: &Path| File::open(p).and_then(|f| f.sync_all());
-    sync(partial).map_err(context("sync", partial))?;
-    fs::rename(partial, path).map_err(context("rename", partial))?;
-    path.parent().map_or(Ok(()), |folder| sync(folder).map_err(context("sync", folder)))
+/// A file that is being written under a name of its own. One that is not finished goes away, so that a write that found
+/// the disk full does not leave it full.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    path: PathBuf,
+    is_finished: bool,
+}
+
+impl Partial {
+    /// Creates the file. Only under a lock.
+    pub(crate) fn create(path: PathBuf) -> Result<(Self, File), LayoutError> {
+        let file = File::create(&path).map_err(context("create", &path))?;
+        Ok((Self { path, is_finished: false }, file))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Brings the written file to disk and gives it its name.
+    pub(crate) fn finish(mut self, path: &Path) -> Result<(), LayoutError> {
+        let sync = |p: &Path| File::open(p).and_then(|f| f.sync_all());
+        sync(&self.path).map_err(context("sync", &self.path))?;
+        fs::rename(&self.path, path).map_err(context("rename", &self.path))?;
+        self.is_finished = true;
+        path.parent().map_or(Ok(()), |folder| sync(folder).map_err(context("sync", folder)))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // Whoever writes it next overwrites what could not be removed.
+            fs::remove_file(&self.path).ok();
+        }
+    }
 }
 
 /// Hashes what passes through it, one way or the other.
@@ -253,5 +282,23 @@ impl<T: Write> Write for Hashing<T> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finished_takes_no_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (written, whole) = (folder.path().join("x.partial"), folder.path().join("x"));
+        let (partial, mut file) = Partial::create(written.clone()).expect("created");
+        file.write_all(b"half").expect("written");
+        drop(partial);
+        assert!(!written.exists());
+        let (partial, _file) = Partial::create(written.clone()).expect("created");
+        partial.finish(&whole).expect("finished");
+        assert!(whole.exists() && !written.exists());
     }
 }

@@ -20,7 +20,7 @@ use sublet_machine::ImageRef;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::layout::{self, Layout, LayoutError, Lock, context};
+use crate::layout::{self, Layout, LayoutError, Lock, Partial, context};
 use crate::store::{ImageStore, StoreError, digest_of};
 
 /// Silence after which a registry counts as gone.
@@ -164,21 +164,26 @@ impl Pull<'_> {
             return Ok(());
         }
         // Somebody else may be fetching the same layer: then it is there when the lock is ours.
-        let partial = self.layout.partial_path(&digest.hex());
-        let _lock = lock(partial.with_extension("lock")).await?;
+        let path = self.layout.partial_path(&digest.hex());
+        let _lock = lock(path.with_extension("lock")).await?;
         if whole.exists() {
             return Ok(());
         }
-        self.fetch(&digest, descriptor.size(), &partial).await?;
-        self.layout.adopt(&partial, &digest)?;
-        Ok(())
+        let (partial, file) = Partial::create(path)?;
+        self.fetch(&digest, descriptor.size(), partial.path(), file.into()).await?;
+        Ok(self.layout.adopt(partial, &digest)?)
     }
 
-    async fn fetch(&self, digest: &Digest, size: u64, partial: &Path) -> Result<(), PullError> {
+    async fn fetch(
+        &self,
+        digest: &Digest,
+        size: u64,
+        partial: &Path,
+        mut file: tokio::fs::File,
+    ) -> Result<(), PullError> {
         let what = digest.to_string();
         let stream = self.client.pull_blob_stream(&self.reference, what.as_str()).await;
         let mut stream = stream.map_err(|e| self.registry(&what, e))?.stream;
-        let mut file = tokio::fs::File::create(partial).await.map_err(context("create", partial))?;
         let (mut hash, mut received) = (Sha256::new(), 0_u64);
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|e| self.content(&what, e.to_string()))?;

@@ -1,7 +1,7 @@
 //! The image store: images by name and digest, made ready as disks.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use sublet_base::Digest;
 use sublet_machine::{DiskImage, ImageConfig, ImageRef};
 use thiserror::Error;
 
-use crate::layout::{self, Hashing, Layout, LayoutError, Lock, REF_NAME, context};
+use crate::layout::{self, Hashing, Layout, LayoutError, Lock, Partial, REF_NAME, context};
 use crate::tree::{Bounds, LayerError, Tree};
 
 /// Format of the disks; a change of [`Tree::write_erofs`] that changes bytes takes the next number.
@@ -155,14 +155,12 @@ impl ImageStore {
         for descriptor in manifest.layers() {
             self.apply_layer(&mut tree, digest, descriptor)?;
         }
-        let partial = rootfs.with_extension("partial");
-        let file = File::create(&partial).map_err(context("create", &partial))?;
-        tree.write_erofs(BufWriter::with_capacity(1 << 18, &file)).map_err(context("write", &partial))?;
-        let mut read_only = file.metadata().map_err(context("look at", &partial))?.permissions();
+        let (partial, file) = Partial::create(rootfs.with_extension("partial"))?;
+        tree.write_erofs(BufWriter::with_capacity(1 << 18, &file)).map_err(context("write", partial.path()))?;
+        let mut read_only = file.metadata().map_err(context("look at", partial.path()))?.permissions();
         read_only.set_readonly(true);
-        file.set_permissions(read_only).map_err(context("protect", &partial))?;
-        layout::finish(&partial, rootfs)?;
-        Ok(())
+        file.set_permissions(read_only).map_err(context("protect", partial.path()))?;
+        Ok(partial.finish(rootfs)?)
     }
 
     fn apply_layer(&self, tree: &mut Tree, image: &Digest, descriptor: &Descriptor) -> Result<(), StoreError> {
@@ -229,12 +227,11 @@ impl ImageStore {
         latest: u64,
     ) -> Result<ImageRef, StoreError> {
         let lock = self.layout.lock()?;
-        let partial = self.layout.partial_path("import");
-        let file = File::create(&partial).map_err(context("create", &partial))?;
+        let (partial, file) = Partial::create(self.layout.partial_path("import"))?;
         let mut out = Hashing::new(BufWriter::with_capacity(1 << 18, file));
-        tree.pack(&mut out, latest).and_then(|()| out.flush()).map_err(context("write", &partial))?;
+        tree.pack(&mut out, latest).and_then(|()| out.flush()).map_err(context("write", partial.path()))?;
         let (layer, size) = (out.digest(), out.bytes);
-        self.layout.adopt(&partial, &layer)?;
+        self.layout.adopt(partial, &layer)?;
 
         let config = encode_config(config, &layer)?;
         let config_descriptor =

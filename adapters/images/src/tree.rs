@@ -3,7 +3,7 @@
 //! Layers are applied to the tree, not to a folder: a hostile path can name nothing outside it, ownership survives
 //! without privileges, and a half-done unpack leaves nothing behind. Bounded by [`Bounds`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
@@ -17,17 +17,21 @@ pub struct Bounds {
     pub bytes: u64,
     /// Tar entries, of all layers together.
     pub entries: u64,
+    /// Bytes of names, link targets and attributes, of all layers together: they are held in memory.
+    pub words: u64,
 }
 
 impl Default for Bounds {
-    /// 32 GiB and a million entries.
+    /// 32 GiB, a million entries, 256 MiB of names and the like.
     fn default() -> Self {
-        Self { bytes: 32 << 30, entries: 1_000_000 }
+        Self { bytes: 32 << 30, entries: 1_000_000, words: 256 << 20 }
     }
 }
 
 /// Longest path, bytes, as in Linux.
 const MAX_PATH: usize = 4096;
+/// Most folders inside one another; links could build what no path can name, and walking it takes a frame each.
+const MAX_DEPTH: usize = 256;
 /// Longest single name, bytes, as in Linux.
 pub(crate) const MAX_NAME: usize = 255;
 /// Extended attributes of one file, bytes of names and values: they must fit beside the inode.
@@ -110,7 +114,10 @@ pub struct Tree {
     spool: File,
     spooled: u64,
     entries: u64,
+    words: u64,
     layers: u32,
+    /// What this layer has hidden the contents of. Nothing of a lower layer comes back there, so once is enough.
+    hidden: BTreeSet<NodeId>,
     bounds: Bounds,
 }
 
@@ -123,7 +130,8 @@ impl Tree {
     pub fn new(spool: File, bounds: Bounds) -> Self {
         let root =
             Node { meta: Meta { mode: 0o755, ..Meta::default() }, kind: Kind::Folder(Children::new()), layer: 0 };
-        Self { nodes: vec![root], spool, spooled: 0, entries: 0, layers: 0, bounds }
+        let (nodes, hidden) = (vec![root], BTreeSet::new());
+        Self { nodes, spool, spooled: 0, entries: 0, words: 0, layers: 0, hidden, bounds }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
@@ -152,6 +160,7 @@ impl Tree {
     /// Starts the next layer.
     pub(crate) fn next_layer(&mut self) {
         self.layers += 1;
+        self.hidden.clear();
     }
 
     /// Counts one more entry.
@@ -159,6 +168,14 @@ impl Tree {
         self.entries += 1;
         if self.entries > self.bounds.entries {
             return Err(LayerError::TooLarge(format!("{} files", self.bounds.entries)));
+        }
+        Ok(())
+    }
+
+    fn count_words(&mut self, bytes: usize) -> Result<(), LayerError> {
+        self.words += bytes as u64;
+        if self.words > self.bounds.words {
+            return Err(LayerError::TooLarge(format!("{} bytes of names, links and attributes", self.bounds.words)));
         }
         Ok(())
     }
@@ -179,6 +196,8 @@ impl Tree {
 
     /// Puts a node at `path`, replacing what is there; a folder over a folder keeps its children.
     pub(crate) fn put(&mut self, path: &Components, meta: Meta, kind: Kind) -> Result<(), LayerError> {
+        let target = if let Kind::Symlink(target) = &kind { target.len() } else { 0 };
+        self.count_words(target + meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>())?;
         let Some((name, parents)) = path.0.split_last() else {
             self.nodes[0].meta = meta;
             return Ok(());
@@ -195,9 +214,7 @@ impl Tree {
             return Ok(());
         }
         self.nodes.push(Node { meta, kind, layer });
-        let id = NodeId(self.nodes.len() - 1);
-        self.link(parent, name, id);
-        Ok(())
+        self.link(parent, name, NodeId(self.nodes.len() - 1))
     }
 
     /// Makes `path` another name of the file at `target`.
@@ -210,8 +227,7 @@ impl Tree {
         let (name, parents) = path.0.split_last().ok_or_else(broken)?;
         let parent = self.make_folders(parents, path)?;
         self.nodes[id.0].layer = self.layers;
-        self.link(parent, name, id);
-        Ok(())
+        self.link(parent, name, id)
     }
 
     /// Hides `name` of lower layers in the folder at `parents`.
@@ -238,6 +254,9 @@ impl Tree {
     }
 
     fn hide_below(&mut self, folder: NodeId) {
+        if !self.hidden.insert(folder) {
+            return;
+        }
         let names: Vec<_> = self.children(folder).map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.hide(folder, name));
     }
@@ -262,7 +281,7 @@ impl Tree {
     fn walk(&self, parents: &[Vec<u8>]) -> Option<NodeId> {
         match self.resolve(parents) {
             Resolved::Folder(id) => Some(id),
-            Resolved::Missing { .. } | Resolved::Blocked => None,
+            Resolved::Missing { .. } | Resolved::Blocked | Resolved::TooDeep => None,
         }
     }
 
@@ -273,10 +292,12 @@ impl Tree {
         }
     }
 
-    fn link(&mut self, folder: NodeId, name: &[u8], id: NodeId) {
+    fn link(&mut self, folder: NodeId, name: &[u8], id: NodeId) -> Result<(), LayerError> {
+        self.count_words(name.len())?;
         if let Kind::Folder(children) = &mut self.nodes[folder.0].kind {
             children.insert(name.to_vec(), id);
         }
+        Ok(())
     }
 
     fn unlink(&mut self, folder: NodeId, name: &[u8]) {
@@ -290,13 +311,14 @@ impl Tree {
         match self.resolve(parents) {
             Resolved::Folder(id) => Ok(id),
             Resolved::Blocked => Err(LayerError::NotAFolder(whole.to_string())),
+            Resolved::TooDeep => Err(LayerError::TooLarge(format!("{MAX_DEPTH} folders inside one another"))),
             Resolved::Missing { mut folder, rest } => {
                 for name in rest {
                     self.count_entry()?;
                     let meta = Meta { mode: 0o755, ..Meta::default() };
                     self.nodes.push(Node { meta, kind: Kind::Folder(Children::new()), layer: self.layers });
                     let id = NodeId(self.nodes.len() - 1);
-                    self.link(folder, &name, id);
+                    self.link(folder, &name, id)?;
                     folder = id;
                 }
                 Ok(folder)
@@ -323,11 +345,14 @@ impl Tree {
                 // A dangling link's target is made only where that needs no climbing.
                 return if rest.iter().any(|n| n == b"..") {
                     Resolved::Blocked
+                } else if trail.len() + rest.len() > MAX_DEPTH {
+                    Resolved::TooDeep
                 } else {
                     Resolved::Missing { folder: here, rest }
                 };
             };
             match &self.node(id).kind {
+                Kind::Folder(_) if trail.len() > MAX_DEPTH => return Resolved::TooDeep,
                 Kind::Folder(_) => trail.push(id),
                 Kind::Symlink(target) => {
                     links += 1;
@@ -352,6 +377,7 @@ enum Resolved {
     Folder(NodeId),
     Missing { folder: NodeId, rest: Vec<Vec<u8>> },
     Blocked,
+    TooDeep,
 }
 
 /// A path inside the root, as checked names. Empty is the root.

@@ -63,6 +63,24 @@ fn whiteouts_hide_lower_layers_only() {
 }
 
 #[test]
+fn links_do_not_lead_down_without_end() {
+    // Each link leads 40 folders below the one before it.
+    let down = "d/".repeat(40);
+    let deep = (0..7).fold(Layer::new().symlink("0", "."), |l, i| {
+        l.folder(&format!("{i}/{down}")).symlink(&(i + 1).to_string(), &format!("{i}/{down}"))
+    });
+    let error = tree().apply(deep.bytes().as_slice()).unwrap_err();
+    assert!(error.to_string().contains("inside one another"), "{error}");
+}
+
+#[test]
+fn hiding_a_folder_again_and_again_costs_nothing() {
+    let full = (0..10_000).fold(Layer::new(), |l, i| l.file(&format!("a/{i}"), b""));
+    let layer = (0..10_000).fold(full, |l, _| l.file("a/.wh..wh..opq", b"")).bytes();
+    tree().apply(layer.as_slice()).unwrap();
+}
+
+#[test]
 fn a_layer_may_write_through_a_link_of_the_one_below_but_never_out() {
     let lower = Layer::new().folder("usr/lib/").symlink("lib", "usr/lib").symlink("up", "../../../tmp").bytes();
     let upper = Layer::new().file("lib/x", b"").file("up/y", b"").bytes();
@@ -92,6 +110,8 @@ fn hostile_archives_are_refused() {
     let io: Check = |e| matches!(e, LayerError::Io(_));
     let kind: Check = |e| matches!(e, LayerError::Kind(_));
     let truncated = Layer::new().file("x", &[7; 5000]).bytes()[..3000].to_vec();
+    let attributes = (0..9).fold(Layer::new(), |l, i| l.xattr(&format!("user.{i}"), &[0; 300])).bytes();
+    let long = "x".repeat(90);
     let cases: Vec<(&str, Vec<u8>, Check)> = vec![
         ("climbing", Layer::new().file("../x", b"").bytes(), is_path),
         ("climbing later", Layer::new().file("a/../../x", b"").bytes(), is_path),
@@ -110,13 +130,16 @@ fn hostile_archives_are_refused() {
             too_large,
         ),
         ("too many attributes", Layer::new().xattr("user.x", &[0; 4000]).file("x", b"").bytes(), too_large),
+        ("attributes in many headers", attributes, too_large),
+        ("long names", (0..40).fold(Layer::new(), |l, i| l.file(&format!("{i:090}"), b"")).bytes(), too_large),
+        ("long links", (0..40).fold(Layer::new(), |l, i| l.symlink(&i.to_string(), &long)).bytes(), too_large),
         ("an unknown kind", Layer::new().raw(EntryType::new(b'Q'), "x", "", 0, b"").bytes(), kind),
         ("a sparse file", Layer::new().raw(EntryType::GNUSparse, "x", "", 0, b"").bytes(), kind),
         ("cut short", truncated, io),
         ("no archive", vec![42; 2048], io),
     ];
     for (what, bytes, expected) in cases {
-        let bounds = Bounds { bytes: 100_000, entries: 100 };
+        let bounds = Bounds { bytes: 100_000, entries: 100, words: 3000 };
         match tree_within(bounds).apply(bytes.as_slice()) {
             Err(error) => assert!(expected(&error), "{what} gave {error:?}"),
             Ok(()) => panic!("{what} was taken"),

@@ -178,6 +178,8 @@ async fn a_registry_that_lies_gives_no_image() {
         assert!(store.resolve(&tagged).is_err(), "{what} got a name");
         let whole = folder.path().join("oci/blobs/sha256").join(layer.trim_start_matches("sha256:"));
         assert!(!fs::exists(whole).unwrap(), "{what} became a blob");
+        let left = folder.path().join("oci").join(format!(".partial-{}", layer.trim_start_matches("sha256:")));
+        assert!(!fs::exists(left).unwrap(), "{what} still takes room");
         // The same registry, honest again: the pull completes.
         publish(&registry, &image);
         store.pull(&tagged).await.unwrap();
@@ -204,7 +206,7 @@ async fn what_cannot_be_pulled_says_why() {
     let (_folder, store) = store();
     assert!(matches!(store.pull("UPPER case").await.unwrap_err(), PullError::Reference(_)));
     assert!(matches!(store.pull(&format!("{repository}:missing")).await.unwrap_err(), PullError::Registry { .. }));
-    let strict = store.clone().with_bounds(Bounds { bytes: 100, entries: 10 });
+    let strict = store.clone().with_bounds(Bounds { bytes: 100, entries: 10, ..Bounds::default() });
     assert!(matches!(strict.pull(&format!("{repository}:latest")).await.unwrap_err(), PullError::TooLarge { .. }));
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert!(matches!(store.pull(&format!("{nobody}/it:latest")).await.unwrap_err(), PullError::Registry { .. }));

@@ -113,7 +113,7 @@ fn a_damaged_blob_is_named_and_makes_no_disk() {
 fn an_image_over_the_bounds_is_refused() {
     let (_folder, store) = store();
     let image = import(&store, "thing", &archive(50_000));
-    let strict = store.clone().with_bounds(Bounds { bytes: 49_999, entries: 10 });
+    let strict = store.clone().with_bounds(Bounds { bytes: 49_999, entries: 10, ..Bounds::default() });
     assert!(matches!(strict.prepare(&image.digest).unwrap_err(), StoreError::Layer { .. }));
     assert!(store.prepare(&image.digest).is_ok());
 }
