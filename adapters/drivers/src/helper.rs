@@ -8,10 +8,15 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 
+use nix::unistd::alarm;
+
 use crate::{container, netns, qemu};
 
 /// The hidden argument that makes the binary a helper.
 pub const WORD: &str = "__helper";
+
+/// Seconds that a helper may take which is waited for. It ends itself: nobody else has to be there to do it.
+const DEADLINE: u32 = 120;
 
 /// A helper's work failed, in a sentence.
 pub type HelperResult = Result<(), String>;
@@ -77,6 +82,9 @@ pub(crate) fn first_words(stderr: &[u8]) -> String {
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let name = args.next().unwrap_or_default();
     let args: Vec<OsString> = args.collect();
+    if matches!(name.to_str(), Some(netns::DIAL | container::LAUNCH | container::LEND_IDS)) {
+        alarm::set(DEADLINE);
+    }
     let result = match name.to_str() {
         Some(netns::DIAL) => netns::dial_helper(&args),
         Some(container::LAUNCH) => container::launch_helper(&args),
