@@ -28,6 +28,7 @@ const PIECE: usize = 32 << 10;
 #[derive(Clone, Debug)]
 pub struct HostClient {
     inner: Generated<Channel>,
+    endpoint: Endpoint,
 }
 
 /// One step of [`HostClient::watch`].
@@ -122,7 +123,12 @@ impl HostClient {
         let path = std::path::absolute(socket).map_err(|_| bad())?;
         let path = path.to_str().ok_or_else(bad)?;
         let endpoint = Endpoint::from_shared(format!("unix:{path}")).map_err(|_| bad())?;
-        Ok(Self { inner: Generated::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE) })
+        Ok(Self { inner: generated(&endpoint), endpoint })
+    }
+
+    /// A client with a connection of its own: one whose bytes nobody takes holds up everything else on it.
+    fn apart(&self) -> Generated<Channel> {
+        generated(&self.endpoint)
     }
 
     /// What the host has, what is free, which drivers work.
@@ -242,7 +248,7 @@ impl HostClient {
             .filter_map(|piece| std::future::ready(piece.ok()))
             .map(|bytes| v1::OpenPortRequest { part: Some(Part::Data(bytes.to_vec())) });
         let requests = futures_util::stream::once(std::future::ready(first)).chain(rest);
-        let answers = self.inner.clone().open_port(Request::new(requests)).await?.into_inner();
+        let answers = self.apart().open_port(Request::new(requests)).await?.into_inner();
         tokio::spawn(async move {
             let mut writer = writer;
             // Either side's end is seen by the user of the stream as the end of the bytes.
@@ -263,7 +269,7 @@ impl HostClient {
         follow: bool,
     ) -> Result<impl Stream<Item = Result<Vec<u8>, HostError>> + Send + Unpin + use<>, HostError> {
         let request = v1::LogsRequest { name: id.to_string(), source: v1::Source::from(source).into(), follow };
-        let stream = self.inner.clone().logs(request).await?.into_inner();
+        let stream = self.apart().logs(request).await?.into_inner();
         Ok(stream.map_ok(|chunk| chunk.data).map_err(HostError::from))
     }
 
@@ -276,7 +282,7 @@ impl HostClient {
         id: &MachineId,
         to: &mut (impl AsyncWrite + Unpin + Send),
     ) -> Result<u64, HostError> {
-        let stream = self.inner.clone().fetch_result(name(id)).await?.into_inner();
+        let stream = self.apart().fetch_result(name(id)).await?.into_inner();
         let length = copy(stream, to).await?;
         to.flush().await.map_err(HostError::Write)?;
         Ok(length)
@@ -298,6 +304,10 @@ impl HostClient {
         });
         reader
     }
+}
+
+fn generated(endpoint: &Endpoint) -> Generated<Channel> {
+    Generated::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE)
 }
 
 async fn copy(mut from: Streaming<v1::Chunk>, to: &mut (impl AsyncWrite + Unpin)) -> Result<u64, HostError> {

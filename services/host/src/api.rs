@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use sublet_base::{MachineId, Seconds};
-use sublet_machine::{Denied, DriverError, Event, Guest, Phase};
+use sublet_machine::{Denied, Event, Guest, Phase};
 use sublet_wire::host::v1::host_server::Host;
 use sublet_wire::host::v1::open_port_request::Part;
 use sublet_wire::host::v1::watch_machines_response::Change;
 use sublet_wire::host::{LogSource, Malformed, check_keys, machine_id, v1};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::connect;
 use crate::machine::AskError;
 use crate::registry::{Fault, Shared};
 use crate::{Record, with_causes};
@@ -40,7 +40,7 @@ fn malformed(error: &Malformed) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-fn status(fault: Fault) -> Status {
+pub(crate) fn status(fault: Fault) -> Status {
     let text = fault.to_string();
     match fault {
         Fault::NotFound(_) => Status::not_found(text),
@@ -155,9 +155,13 @@ impl Host for Api {
         };
         let port = u16::try_from(target.port).ok().filter(|port| *port != 0);
         let port = port.ok_or_else(|| Status::invalid_argument("a port is 1 to 65535"))?;
-        let stream = dial(&self.0, &id_of(&target.name)?, port).await?;
+        let (stream, place) = connect::dial(&self.0, &id_of(&target.name)?, port).await?;
         let (reader, mut writer) = stream.into_split();
+        // Taken until both directions have ended.
+        let place = Arc::new(place);
+        let writers = place.clone();
         tokio::spawn(async move {
+            let _place = writers;
             while let Ok(Some(message)) = incoming.message().await {
                 let Some(Part::Data(data)) = message.part else { break };
                 if writer.write_all(&data).await.is_err() {
@@ -167,9 +171,12 @@ impl Host for Api {
             // The machine sees the end of the bytes; what it still has to say comes through.
             writer.shutdown().await.ok();
         });
-        let chunks = ReaderStream::with_capacity(reader, PIECE).map(|bytes| match bytes {
-            Ok(bytes) => Ok(v1::Chunk { data: bytes.to_vec() }),
-            Err(e) => Err(Status::unavailable(format!("the connection into the machine broke: {e}"))),
+        let chunks = ReaderStream::with_capacity(reader, PIECE).map(move |bytes| {
+            let _place = &place;
+            match bytes {
+                Ok(bytes) => Ok(v1::Chunk { data: bytes.to_vec() }),
+                Err(e) => Err(Status::unavailable(format!("the connection into the machine broke: {e}"))),
+            }
         });
         Ok(self.until_stop(chunks))
     }
@@ -209,27 +216,6 @@ impl Host for Api {
         });
         Ok(self.until_stop(chunks))
     }
-}
-
-async fn dial(shared: &Shared, id: &MachineId, port: u16) -> Result<TcpStream, Status> {
-    let record = shared.record(id).map_err(status)?;
-    let driver = shared.driver_of(&record).map_err(status)?;
-    let dialled = {
-        let id = id.clone();
-        tokio::task::spawn_blocking(move || driver.dial(&id, port)).await
-    };
-    let stream = match dialled {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(e @ (DriverError::WrongState { .. } | DriverError::NotFound(_)))) => {
-            return Err(Status::failed_precondition(e.to_string()));
-        }
-        Ok(Err(e)) => {
-            return Err(Status::unavailable(format!("cannot reach port {port} of {id}: {}", with_causes(&e))));
-        }
-        Err(e) => return Err(Status::internal(e.to_string())),
-    };
-    let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
-    ready.and_then(|()| TcpStream::from_std(stream)).map_err(|e| Status::internal(e.to_string()))
 }
 
 /// Sends every machine, then every change, until nobody listens.

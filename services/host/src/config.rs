@@ -1,5 +1,6 @@
 //! What a host is told: where it keeps things, what it may give away, what it puts up with.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ pub struct Capacity {
     pub vcpus: Option<u32>,
     /// Memory, MiB; measured: three quarters of the host's.
     pub memory_mib: Option<u32>,
-    /// Disk, GiB; measured: four fifths of what is free below `data`.
+    /// Disk, GiB; measured: four fifths of what is free below `data` or taken by what is there already. The last fifth is
+    /// for results and images, which are not counted otherwise.
     pub disk_gib: Option<u32>,
     /// Processes of all machines together; measured: half of what the kernel allows.
     pub pids: Option<u32>,
@@ -95,7 +97,7 @@ impl Capacity {
         };
         let disk = match self.disk_gib {
             Some(gib) => gib,
-            None => free_disk(data)? / 5 * 4,
+            None => offered(free_disk(data)?, taken_below(data)?),
         };
         let pids = match self.pids {
             Some(count) => count,
@@ -132,11 +134,33 @@ fn most_processes() -> std::io::Result<u32> {
     Ok(read("/proc/sys/kernel/pid_max")?.min(read("/proc/sys/kernel/threads-max")?))
 }
 
-/// GiB free for us on the file system of `path`.
-fn free_disk(path: &Path) -> std::io::Result<u32> {
+/// GiB to offer where so many bytes are free and so many are taken by machines that are there already, whose disks are
+/// promised out of the whole.
+fn offered(free: u64, taken: u64) -> u32 {
+    u32::try_from((free.saturating_add(taken) / 5 * 4) >> 30).unwrap_or(u32::MAX)
+}
+
+/// Bytes free for us on the file system of `path`.
+fn free_disk(path: &Path) -> std::io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    let bytes = stat.blocks_available().saturating_mul(stat.fragment_size());
-    Ok(u32::try_from(bytes >> 30).unwrap_or(u32::MAX))
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
+/// Bytes that the files below `path` take on its own file system. What goes away meanwhile is not counted.
+fn taken_below(path: &Path) -> std::io::Result<u64> {
+    let device = std::fs::metadata(path)?.dev();
+    let (mut folders, mut taken) = (vec![path.to_owned()], 0_u64);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.dev() != device => {}
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) => taken = taken.saturating_add(found.blocks().saturating_mul(512)),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(taken)
 }
 
 #[cfg(test)]
@@ -157,5 +181,19 @@ mod tests {
         };
         let total = said.total(Path::new("/nonexistent")).expect("nothing to measure");
         assert_eq!((total.vcpus, total.memory, total.disk, total.pids), (Vcpus(10), MiB(1000), GiB(7), 9));
+    }
+
+    #[test]
+    fn a_restart_offers_the_same_disk_whatever_machines_have_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = folder.path().join("drivers/machines/one");
+        std::fs::create_dir_all(&disk).expect("made");
+        let before = taken_below(folder.path()).expect("measured");
+        std::fs::write(disk.join("disk.img"), vec![1; 3 << 20]).expect("written");
+        std::fs::File::create(disk.join("sparse")).and_then(|file| file.set_len(1 << 40)).expect("made");
+        let taken = taken_below(folder.path()).expect("measured") - before;
+        assert!((3 << 20..4 << 20).contains(&taken), "{taken}");
+        assert_eq!(offered(100 << 30, 0), 80);
+        assert_eq!(offered(70 << 30, 30 << 30), 80);
     }
 }

@@ -14,6 +14,7 @@ mod archive;
 mod channel;
 mod choose;
 mod config;
+mod connect;
 mod ledger;
 mod machine;
 mod ports;
@@ -68,6 +69,7 @@ pub enum HostError {
 /// # Errors
 /// [`HostError`].
 pub async fn run(config: HostConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), HostError> {
+    connect::raise_descriptors();
     let _held = lock(&config).await.map_err(|e| HostError::Folder(e.into()))?;
     let total = config.capacity.total(&config.data).map_err(|e| HostError::Folder(e.into()))?;
     let listener = socket::listen(&config.socket)?;

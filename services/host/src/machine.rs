@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::Folder;
 use crate::channel::{Channel, Heard, Setup, whole_seconds};
+use crate::connect::Doors;
 use crate::registry::Shared;
 use crate::{PortError, Record, with_causes};
 
@@ -55,6 +56,7 @@ pub(crate) enum AskError {
 pub(crate) struct Handle {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) state: watch::Receiver<Record>,
+    pub(crate) doors: Doors,
 }
 
 /// What is known of a machine that was found in the store.
@@ -102,7 +104,7 @@ impl Owner {
             sight: if new { Sight::Clear } else { Sight::Awaited },
             unsaved: false,
         };
-        (owner, Handle { asks: asking, state })
+        (owner, Handle { asks: asking, state, doors: Doors::new() })
     }
 
     /// Owns the machine to its end, or the host's.

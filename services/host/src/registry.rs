@@ -7,7 +7,7 @@ use sublet_base::MachineId;
 use sublet_machine::{Denied, Driver, DriverKind, Event, Phase};
 use sublet_wire::host::{DriverReport, HostReport, MachineRequest};
 use thiserror::Error;
-use tokio::sync::{OnceCell, broadcast, oneshot};
+use tokio::sync::{OnceCell, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -16,7 +16,7 @@ use crate::archive::Folder;
 use crate::choose::{NoDriver, choose};
 use crate::ledger::{Ledger, Refused};
 use crate::machine::{Ask, AskError, Handle, Owner};
-use crate::{HostConfig, PortError, Ports, Record, with_causes};
+use crate::{HostConfig, PortError, Ports, Record, connect, with_causes};
 
 /// What owners and the interface share.
 pub(crate) struct Shared {
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     naming: tokio::sync::Mutex<()>,
     owners: TaskTracker,
     stop: CancellationToken,
+    /// Turns to dial into a machine.
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 /// How a request fails.
@@ -65,6 +67,7 @@ impl Shared {
             naming: tokio::sync::Mutex::default(),
             owners: TaskTracker::new(),
             stop,
+            turns: connect::turns(),
         })
     }
 

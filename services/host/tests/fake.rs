@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
+use nix::sys::resource::{Resource, getrlimit};
 use sublet_base::{MachineId, MiB, Seconds, keccak256};
 use sublet_client::{HostError, MachineChange};
 use sublet_drivers::fake::{FakeDriver, HOST_KEY};
@@ -255,6 +257,57 @@ async fn a_driver_that_fails_anywhere_leaves_a_machine_that_can_be_deleted() {
         assert!(driver.list().expect("listed").is_empty());
         assert_eq!(host.client.report().await.expect("a report").free.memory, MiB(1024));
     }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_has_only_so_many_connections_and_the_host_the_descriptors_for_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits");
+    assert!(soft >= hard.min(65_536), "{soft} of {hard}");
+    host.client.create(request("box", login())).await.expect("created");
+    host.client.start(&id("box")).await.expect("started");
+    let mut open = Vec::new();
+    let refused = loop {
+        match host.client.connect(&id("box"), 7).await {
+            Ok(stream) => open.push(stream),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(open.len(), 256, "{refused}");
+    assert!(matches!(&refused, HostError::Unavailable(why) if why.contains("256 connections")), "{refused}");
+    open.pop();
+    eventually("there is room again", async || host.client.connect(&id("box"), 7).await.ok()).await;
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_nobody_reads_hold_nobody_else_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    host.client.create(request("box", login())).await.expect("created");
+    host.client.start(&id("box")).await.expect("started");
+    let sent = Arc::new(AtomicUsize::new(0));
+    for _ in 0..4 {
+        let mut stream = host.client.connect(&id("box"), 7).await.expect("connected");
+        let sent = sent.clone();
+        tokio::spawn(async move {
+            while stream.write_all(&[0; 16 << 10]).await.is_ok() {
+                sent.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let seen = Cell::new((0, 0));
+    eventually("everything is full", async || {
+        let (before, times) = seen.get();
+        let now = sent.load(Ordering::SeqCst);
+        seen.set((now, if now == before { times + 1 } else { 0 }));
+        (now > 0 && times > 20).then_some(())
+    })
+    .await;
+    let others = host.client.create(task("other", &["x"]));
+    tokio::time::timeout(support::PATIENCE, others).await.expect("answers").expect("created");
     host.stop().await;
 }
 
