@@ -43,6 +43,8 @@ use crate::registry::Shared;
 
 /// How long a lock may outlive the host that held it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a host that stops waits for whoever still reads from it.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why a host does not run, or stopped.
 #[derive(Debug, Error)]
@@ -118,13 +120,27 @@ async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let stop = shared.stopping();
+    let overdue = {
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(FAREWELL).await;
+        }
+    };
     let ended = async move {
         shutdown.cancelled().await;
         // Streams end too, or the server would wait for whoever watches.
         stop.cancel();
     };
     let server = Server::builder().add_service(api).add_service(health_service).add_service(reflection);
-    Ok(server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended).await?)
+    tokio::select! {
+        served = server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended) => Ok(served?),
+        // A stream whose bytes nobody takes does not come to see that it has ended.
+        () = overdue => {
+            tracing::warn!("hanging up on whoever does not read");
+            Ok(())
+        }
+    }
 }
 
 /// An error and what caused it, on one line, without repeating what an error says of its own cause.
