@@ -17,7 +17,7 @@ const RECOVERY: Duration = Duration::from_secs(120);
 fn an_open_ssh_session_outlives_its_gateway() -> Result<()> {
     let relay_home = Sublet::new()?;
     let (mut relay, url) = gateway(&relay_home, 0)?;
-    let network = Network::start(&["--providers", "1", "--gateway", &url])?;
+    let network = Network::start(&["--providers", "1", "--mediators", "0", "--gateway", &url])?;
     network.sublet.json(&["rent", "--name", "web"])?;
     let mut session = Session::open(&network)?;
     let shell = session.ask("before")?;

@@ -15,6 +15,10 @@ fn a_job_is_run_checked_and_paid() -> Result<()> {
     let answer = sublet.json(&["run", "cowsay", "-i", "message=moo"])?;
 
     ensure!(answer["exit_code"] == 0, "{answer}");
+    ensure!(
+        answer["class"] == "exact" && answer["mediator_set"] == 1,
+        "mediators of `sublet up` could judge it: {answer}"
+    );
     let stdout = answer["stdout"].as_str().context("no stdout")?;
     ensure!(stdout.contains("< moo >") && stdout.contains("(oo)"), "{stdout}");
 

@@ -8,7 +8,7 @@ use sublet_e2e::network::Network;
 
 #[test]
 fn a_machine_is_rented_used_and_paid_by_the_second() -> Result<()> {
-    let network = Network::start(&[])?;
+    let network = Network::start(&["--mediators", "0"])?;
     let sublet = &network.sublet;
     let before = sublet.free()?;
     let rented = sublet.json(&["rent", "--name", "web"])?;

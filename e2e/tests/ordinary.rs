@@ -24,7 +24,7 @@ fn an_ordinary_user_runs_the_network_and_doctor_says_what_it_costs() -> Result<(
         ensure!(said("driver", cost), "`{cost}` is not said: {report:#}");
     }
 
-    let mut network = Network::start_in(sublet.clone(), &[])?;
+    let mut network = Network::start_in(sublet.clone(), &["--mediators", "0"])?;
     network.wait_for_offers(2)?;
     let job = sublet.json(&["run", "cowsay", "-i", "message=moo"])?;
     ensure!(job["exit_code"] == 0 && job["stdout"].as_str().is_some_and(|cow| cow.contains("< moo >")), "{job}");

@@ -25,7 +25,7 @@ fn each_port_of_up_is_said_when_it_is_taken() -> Result<()> {
 
 #[test]
 fn a_taken_port_of_a_role_or_of_a_forwarding_is_said() -> Result<()> {
-    let network = Network::start(&["--simulate", "--providers", "1"])?;
+    let network = Network::start(&["--simulate", "--providers", "1", "--mediators", "0"])?;
     let sublet = &network.sublet;
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();

@@ -58,8 +58,10 @@ fn a_reset_starts_clean() -> Result<()> {
     let fresh = network.sublet.free()?;
     run_a_job(&network)?;
     ensure!(network.sublet.free()? < fresh, "a job costs something");
+    let ports = network.known()?["rpc"].clone();
     network.up.interrupt(STOP)?;
     again(&mut network, &["up", "--simulate", "--reset"])?;
+    ensure!(network.known()?["rpc"] == ports, "the chain moved to another port");
     ensure!(network.sublet.free()? == fresh, "the balance is not a new one's");
     ensure!(jobs(&network)?.is_empty(), "old jobs are still listed");
     run_a_job(&network)

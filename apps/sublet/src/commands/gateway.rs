@@ -8,17 +8,19 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::PeerKey;
+use sublet_chain::Ledger;
 use sublet_daemon::shutdown_on_signals;
 
 use crate::home::Home;
-use crate::output::Output;
+use crate::output::{Output, table};
 use crate::roles::gateway::{self, GatewayFlags};
 use crate::roles::log::{self, Talk};
+use crate::session::Session;
 
 /// Flags of `sublet gateway`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sublet gateway run\n  sublet gateway run --listen 0.0.0.0:3340 --status 127.0.0.1:3341"
+    after_help = "Examples:\n  sublet gateway run\n  sublet gateway run --listen 0.0.0.0:3340 --status 127.0.0.1:3341\n  sublet gateway list"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -27,6 +29,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// List the gateways registered on chain, and whether they beat
+    List,
     /// Relay until ctrl-c. It sees who talks to whom and how much, never what
     Run {
         /// Address to relay on [default: 127.0.0.1:3340]
@@ -41,6 +45,9 @@ enum Action {
     },
 }
 
+/// Most gateways listed.
+const MOST: u64 = 1000;
+
 #[derive(Serialize)]
 struct Running {
     relay: String,
@@ -48,9 +55,9 @@ struct Running {
 }
 
 impl Args {
-    /// Runs until told to stop.
+    /// Runs the action.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
-        let Action::Run { listen, status, config } = self.action;
+        let Action::Run { listen, status, config } = self.action else { return list(home, output).await };
         log::start(config.as_deref(), Talk::Changes)?;
         let shutdown = shutdown_on_signals()?;
         let elsewhere = || "choose another address with --listen, or with --status for the status page".to_owned();
@@ -60,4 +67,32 @@ impl Args {
         gateway.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn list(home: &Home, output: Output) -> Result<ExitCode> {
+    let session = Session::reader(home, output).await?;
+    let gateways = session.ledger.gateways(0, MOST).await?;
+    output.answer(&gateways, || {
+        if gateways.is_empty() {
+            let known = session.network.relays.join(" ");
+            return format!("no gateway is registered on chain; this home uses {known}");
+        }
+        let mut rows = table(["URL", "REGION", "ONLINE", "BOND", "ACCOUNT"]);
+        for gateway in &gateways {
+            rows.add_row([
+                printable(&gateway.url),
+                printable(&gateway.region),
+                if gateway.online { "yes" } else { "no" }.to_owned(),
+                gateway.bond.to_string(),
+                gateway.gateway.to_string(),
+            ]);
+        }
+        rows.to_string()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A stranger's text, without what could move a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

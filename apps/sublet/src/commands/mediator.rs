@@ -27,7 +27,7 @@ const NAME: &str = "name = \"my-court\"";
 /// Flags of `sublet mediator`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sublet mediator create-set --member judge --member 0x… --member 0x… --panel 3 --fee 0.1\n  sublet mediator init\n  sublet mediator run --account judge\n  sublet mediator status --account judge\n  sublet mediator withdraw 2.5 --account judge\n  sublet mediator withdraw --bond --account judge\n\ndocs/howto/mediate.md goes through it step by step."
+    after_help = "Examples:\n  sublet mediator create-set --member judge --member 0x… --member 0x… --panel 3 --fee 0.1\n  sublet mediator init\n  sublet mediator run --account judge\n  sublet mediator status --account judge\n  sublet mediator withdraw 2.5 --account judge\n  sublet mediator leave 1 --account judge\n  sublet mediator withdraw --bond --account judge\n\ndocs/howto/mediate.md goes through it step by step."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -63,6 +63,13 @@ enum Action {
         /// Retire, or take the bond back once its time is over
         #[arg(long, conflicts_with = "amount")]
         bond: bool,
+        #[command(flatten)]
+        who: As,
+    },
+    /// Leave a set: be drawn for none of its later disputes. Take it out of `sets` first, or the next `run` joins it again
+    Leave {
+        /// Its number
+        set: u64,
         #[command(flatten)]
         who: As,
     },
@@ -110,6 +117,7 @@ impl Args {
             Action::Status(who) => status(home, output, who.address(home)?).await?,
             Action::Withdraw { amount: Some(amount), who, .. } => withdraw(home, output, amount, &who).await?,
             Action::Withdraw { amount: None, who, .. } => withdraw_bond(home, output, &who).await?,
+            Action::Leave { set, who } => leave(home, output, MediatorSetId(set), &who).await?,
             Action::CreateSet { members, panel, fee, who } => {
                 let named = |account| As { account, passphrase_file: None }.address(home);
                 let members = members.into_iter().map(named).collect::<Result<_>>()?;
@@ -258,6 +266,23 @@ async fn withdraw_bond(home: &Home, output: Output, who: &As) -> Result<()> {
     let answer = serde_json::json!({ "account": account, "bond": record.bond, "transaction": landed.tx, "free": free });
     output.answer(&answer, || {
         format!("the bond of {} SUB is back; {free} SUB is free now (transaction {})", record.bond, landed.tx)
+    })
+}
+
+async fn leave(home: &Home, output: Output, set: MediatorSetId, who: &As) -> Result<()> {
+    let (account, ledger) = sender(home, who).await?;
+    let known = ledger.mediator_set(set).await?;
+    if !known.is_some_and(|known| known.joined.contains(&account)) {
+        let idle: Result<()> = Err(anyhow::anyhow!("{account} does not serve set {}", set.0));
+        return idle.advise(|| format!("see its sets with `sublet mediator status --account {}`", who.account));
+    }
+    let landed = ledger.submit(&TxKey::passing(name_of("leave-set")), &Call::LeaveSet(set)).await?;
+    let answer = serde_json::json!({ "account": account, "left": set, "transaction": landed.tx });
+    output.answer(&answer, || {
+        format!(
+            "{account} serves set {} no more; it stays on panels it was drawn for (transaction {})",
+            set.0, landed.tx
+        )
     })
 }
 

@@ -7,9 +7,11 @@ use serde::Serialize;
 use sublet_base::Address;
 use sublet_daemon::{DataDir, LockError, Supervisor, shutdown_on_signals};
 use sublet_link::GatewayUrl;
+use sublet_market::MediatorSetId;
 
 use crate::home::{Home, Network};
 use crate::output::{Advise, Output};
+use crate::roles::court;
 use crate::roles::host::Kinds;
 use crate::roles::log::{self, Talk};
 use crate::roles::network::{self, Choice, Ports, Scale, Up};
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// How many providers, each with a host of its own; 0 leaves them to `sublet provider run`
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=network::MOST_PROVIDERS as i64))]
     providers: u8,
+    /// How many mediators judge disputed jobs, on a host of their own: 3, or 0 so that jobs go out unjudged
+    #[arg(long, value_name = "0|3", value_parser = mediators)]
+    mediators: Option<usize>,
     /// Use this gateway instead of starting one
     #[arg(long, value_name = "URL")]
     gateway: Option<GatewayUrl>,
@@ -47,6 +52,7 @@ struct Answer<'a> {
     state: &'static str,
     home: String,
     account: Address,
+    mediator_set: MediatorSetId,
     #[serde(skip_serializing_if = "Option::is_none")]
     powerless: Option<&'a str>,
     #[serde(flatten)]
@@ -59,14 +65,18 @@ impl Args {
         log::start(None, if self.verbose { Talk::Changes } else { Talk::Problems })?;
         let shutdown = shutdown_on_signals()?;
         let lock = DataDir::lock(home.root().join("run")).map_err(already_up)?;
+        // Before the reset, which forgets those of the last time.
+        let ports = Ports::choose(home, self.port.map_or(Choice::Remembered, Choice::From))?;
         if self.reset {
             let home = home.clone();
             tokio::task::spawn_blocking(move || network::reset(&home)).await??;
         }
         network::check_home(home)?;
-        let ports = Ports::choose(home, self.port.map_or(Choice::Remembered, Choice::From))?;
         let kinds = if self.simulate { Kinds::Simulated } else { Kinds::Real };
-        let scale = Scale { providers: self.providers.into(), kinds };
+        let providers = usize::from(self.providers);
+        // Where nobody rents anything out there is nothing to judge, unless it is asked for.
+        let mediators = self.mediators.unwrap_or(if providers > 0 { court::NAMES.len() } else { 0 });
+        let scale = Scale { providers, mediators, kinds };
         let mut tasks = Supervisor::new();
         let progress = output.progress("starting a local network");
         let relay = self.gateway.map(|url| url.to_string());
@@ -100,6 +110,14 @@ impl Args {
     }
 }
 
+/// A panel needs an odd number, and one of a single member would be its own majority.
+fn mediators(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(count) if count == 0 || count == court::NAMES.len() => Ok(count),
+        _ => anyhow::bail!("0 or {}", court::NAMES.len()),
+    }
+}
+
 fn already_up(error: LockError) -> anyhow::Error {
     let held = matches!(error, LockError::Held { .. });
     let result: Result<()> =
@@ -120,13 +138,18 @@ fn announce(home: &Home, output: Output, up: &Up) -> Result<()> {
         state: "up",
         home: home.clone(),
         account: up.renter,
+        mediator_set: up.mediator_set,
         powerless: up.powerless.as_deref(),
         network: &up.network,
     };
     output.answer(&answer, || {
         let n = &up.network;
+        let judges = match up.mediator_set {
+            MediatorSetId(0) => String::new(),
+            MediatorSetId(set) => format!("mediators set {set}, which judges disputed jobs\n  "),
+        };
         format!(
-            "the network is up\n  chain     {} (id {})\n  contract  {}\n  solver    {} (API at {}docs)\n  gateway   {}\n  \
+            "the network is up\n  chain     {} (id {})\n  contract  {}\n  solver    {} (API at {}docs)\n  gateway   {}\n  {judges}\
              account   default {}\n  home      {home}{}\n\ntry, in another terminal{}:\n  sublet market\n  \
              sublet run cowsay -i message=moo\n  sublet rent --name first && sublet ssh first\n\nctrl-c stops everything",
             n.rpc,

@@ -1,6 +1,7 @@
 //! The roles this binary plays, each started the same way by its own `… run` command and, all together, by `sublet up`.
 
 pub(crate) mod chain;
+pub(crate) mod court;
 pub(crate) mod gateway;
 pub(crate) mod host;
 pub(crate) mod ledger;

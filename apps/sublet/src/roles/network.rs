@@ -10,6 +10,7 @@ use sublet_base::{Address, Price};
 use sublet_chain::Depth;
 use sublet_client::{HostClient, SolverClient};
 use sublet_daemon::{BoxError, Supervisor};
+use sublet_market::MediatorSetId;
 use sublet_provider::{OfferConfig, ProviderConfig};
 use sublet_wire::host::HostReport;
 use sublet_wire::solver::OfferQuery;
@@ -18,7 +19,7 @@ use sublet_wire::workload::room;
 use super::gateway::GatewayFlags;
 use super::host::{HostFlags, Kinds};
 use super::solver::SolverFlags;
-use super::{chain, gateway, host, local, provider, solver};
+use super::{chain, court, gateway, host, local, provider, solver};
 use crate::home::{Home, Network};
 use crate::output::{Advise, Progress};
 
@@ -78,6 +79,8 @@ fn loopback(port: u16) -> SocketAddr {
 pub(crate) struct Scale {
     /// How many providers, each with a host of its own.
     pub(crate) providers: usize,
+    /// How many mediators judge its jobs, on a host of theirs.
+    pub(crate) mediators: usize,
     /// Real machines or none.
     pub(crate) kinds: Kinds,
 }
@@ -96,6 +99,8 @@ pub(crate) const MOST_PROVIDERS: usize = PROVIDERS.len();
 pub(crate) struct Up {
     pub(crate) network: Network,
     pub(crate) renter: Address,
+    /// Who judges disputes; 0 for nobody.
+    pub(crate) mediator_set: MediatorSetId,
     /// Why machines cannot run on this computer, if none can.
     pub(crate) powerless: Option<String>,
 }
@@ -130,7 +135,9 @@ pub(crate) async fn start(
     let solver = local::account(home, "solver")?;
     let named = &PROVIDERS[..scale.providers.min(MOST_PROVIDERS)];
     let sellers = named.iter().map(|(name, _)| local::account(home, name)).collect::<Result<Vec<_>>>()?;
-    local::fund(home, &network, [&renter, &solver].into_iter().chain(&sellers)).await?;
+    let judges = court::NAMES.iter().take(scale.mediators).map(|name| local::account(home, name));
+    let judges = judges.collect::<Result<Vec<_>>>()?;
+    local::fund(home, &network, [&renter, &solver].into_iter().chain(&sellers).chain(&judges)).await?;
 
     progress.step("starting the solver");
     let flags = SolverFlags { listen: Some(loopback(ports.solver)) };
@@ -139,19 +146,25 @@ pub(crate) async fn start(
     tasks.spawn("solver", |stop| async move { solver.serve(stop).await.map_err(BoxError::from) });
     home.remember(&network)?;
 
+    let mediator_set = court::set(home, &network, &judges).await?;
     let mut offers = Vec::new();
     for ((name, price), wallet) in named.iter().zip(sellers) {
         progress.step(format!("starting host and provider {name}"));
         let socket = spawn_host(home, name, scale, tasks).await?;
-        let config = for_rent(&network, name, *price, deployed.block)?;
+        let config = for_rent(&network, name, *price, mediator_set, deployed.block)?;
         offers.clone_from(&config.offers);
         let provider = provider::start(home, &network, &format!("provider-{name}"), wallet, &socket, config).await?;
         tasks.spawn_with_grace("provider", PROVIDER_GRACE, |stop| async move {
             provider.run(stop).await.map_err(anyhow::Error::into_boxed_dyn_error)
         });
     }
+    if mediator_set != MediatorSetId(0) {
+        progress.step(format!("starting {} mediators and their host", judges.len()));
+        let socket = spawn_host(home, court::HOST, scale, tasks).await?;
+        court::start(home, &network, judges, mediator_set, deployed.block, &socket, tasks).await?;
+    }
     let powerless = wait_for_offers(home, &network, named, &offers, progress).await?;
-    Ok(Up { network, renter: renter.address(), powerless })
+    Ok(Up { network, renter: renter.address(), mediator_set, powerless })
 }
 
 fn other_port() -> String {
@@ -170,7 +183,8 @@ async fn spawn_gateway(home: &Home, ports: Ports, tasks: &mut Supervisor, progre
 async fn spawn_host(home: &Home, name: &str, scale: Scale, tasks: &mut Supervisor) -> Result<PathBuf> {
     let mut config = host::configuration(home, name, None, &HostFlags::default())?;
     // Several hosts share this computer: memory and disk are divided, processors are not, as one job seldom fills one.
-    let share = 100 / u32::try_from(scale.providers.max(1)).unwrap_or(100);
+    let hosts = scale.providers + usize::from(scale.mediators > 0);
+    let share = 100 / u32::try_from(hosts.max(1)).unwrap_or(100);
     config.capacity.memory_percent = share;
     config.capacity.disk_percent = share;
     let socket = config.socket.clone();
@@ -182,10 +196,16 @@ async fn spawn_host(home: &Home, name: &str, scale: Scale, tasks: &mut Superviso
 }
 
 /// A machine and a job slot, at `price`; the rest as the `[provider]` section has it when nothing is said.
-fn for_rent(network: &Network, name: &str, price: Price, from_block: u64) -> Result<ProviderConfig> {
+fn for_rent(
+    network: &Network,
+    name: &str,
+    price: Price,
+    mediator_set: MediatorSetId,
+    from_block: u64,
+) -> Result<ProviderConfig> {
     let offers = serde_json::json!([
         { "name": "machine", "kind": "lease", "price": price, "resources": { "vcpus": 1, "memory_mib": 1024, "disk_gib": 4 } },
-        { "name": "job", "kind": "job", "price": price, "resources": { "vcpus": 1, "memory_mib": 512, "disk_gib": 2 } },
+        { "name": "job", "kind": "job", "price": price, "mediator_set": mediator_set, "resources": { "vcpus": 1, "memory_mib": 512, "disk_gib": 2 } },
     ]);
     Ok(ProviderConfig {
         name: name.to_owned(),
@@ -249,9 +269,14 @@ pub(crate) fn check_home(home: &Home) -> Result<()> {
     refusal.advise(|| "start the local network in another directory: sublet --home DIR up".to_owned())
 }
 
+/// Every host that a local network may have.
+fn hosts() -> impl Iterator<Item = &'static str> {
+    PROVIDERS.iter().map(|(name, _)| *name).chain([court::HOST])
+}
+
 /// Stops the machines of the local network, which would outlive its hosts. Blocks.
 pub(crate) fn stop_machines(home: &Home) -> Result<()> {
-    for (name, _) in PROVIDERS {
+    for name in hosts() {
         host::stop_machines(&home.role(name)).with_context(|| format!("cannot stop the machines of host {name}"))?;
     }
     Ok(())
@@ -264,7 +289,7 @@ pub(crate) fn reset(home: &Home) -> Result<()> {
     }
     let root = home.root();
     // Machines outlive a crash; without their folders nobody would find them again.
-    for (name, _) in PROVIDERS {
+    for name in hosts() {
         host::remove_machines(&home.role(name))
             .with_context(|| format!("cannot remove the machines of host {name}"))?;
     }
