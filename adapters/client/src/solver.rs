@@ -227,6 +227,10 @@ impl SolverClient {
     fn odd_answer(&self, status: StatusCode, body: &[u8]) -> SolverError {
         match serde_json::from_slice::<Refusal>(body) {
             Ok(refusal) => SolverError::Refused(refusal),
+            // It is somebody's on the way, who says that the solver is not there now.
+            Err(_) if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                self.unreachable(std::io::Error::other(format!("status {status}")))
+            }
             Err(_) => self.strange(format!("status {status}")),
         }
     }
@@ -282,5 +286,39 @@ impl Events {
     /// Says goodbye.
     pub async fn close(mut self) {
         let _ = self.socket.send(Message::Close(None)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a client makes of this answer.
+    async fn made_of(answer: &'static str) -> SolverError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let answering = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            let _ = socket.read(&mut [0; 4096]).await;
+            let _ = socket.write_all(answer.as_bytes()).await;
+        });
+        let client = SolverClient::new(&format!("http://{address}")).expect("an address");
+        let error = client.info().await.expect_err("no information");
+        answering.await.expect("answered");
+        error
+    }
+
+    #[tokio::test]
+    async fn a_proxy_without_its_solver_is_no_answer() {
+        for status in ["408 Request Timeout", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let error = made_of(answer.leak()).await;
+            assert!(error.is_retryable() && matches!(error, SolverError::Unreachable { .. }), "{status}: {error:?}");
+        }
+        let error = made_of("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        assert!(matches!(error, SolverError::Strange { .. }), "{error:?}");
     }
 }
