@@ -86,6 +86,9 @@ pub enum OrderState {
     Filled {
         /// Hash of the offer that filled it.
         offer: B256,
+        /// Whose offer it was: the offer itself may never have been in this book. Zero if an earlier version wrote it.
+        #[serde(default)]
+        provider: Address,
         /// The lease's or job's number on chain.
         agreement: u64,
         /// The transaction that opened it.
@@ -140,6 +143,10 @@ const ORDERS_LIVE: &str = "SELECT hash, renter AS party, valid_until, document, 
 const ORDER_BY_HASH: &str =
     "SELECT hash, renter AS party, valid_until, document, detail, seq FROM trade_order WHERE hash = ?";
 const ORDERS_BY_RENTER: &str = "SELECT hash, renter AS party, valid_until, document, detail, seq FROM trade_order WHERE renter = ? ORDER BY seq DESC LIMIT ?";
+const FORGET_OFFERS: &str = "DELETE FROM offer WHERE hash IN
+     (SELECT hash FROM offer WHERE state <> 'live' AND valid_until < ? ORDER BY valid_until LIMIT ?)";
+const FORGET_ORDERS: &str = "DELETE FROM trade_order WHERE hash IN
+     (SELECT hash FROM trade_order WHERE state NOT IN ('waiting', 'opening') AND valid_until < ? ORDER BY valid_until LIMIT ?)";
 
 impl Book {
     pub(crate) fn new(store: Store) -> Self {
@@ -298,6 +305,23 @@ impl Book {
         let hashes =
             |rows: Vec<Vec<u8>>| rows.iter().map(|bytes| hash_from(bytes, "document")).collect::<Result<Vec<_>, _>>();
         Ok((hashes(offers)?, hashes(orders)?))
+    }
+
+    /// Forgets up to `limit` offers and as many orders that ended and whose last second is before `before`; returns how many.
+    /// Until that second a document that was taken back must be known, or it could be put in again.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn forget_ended(&self, before: UnixTime, limit: u32) -> Result<u64, StoreError> {
+        let before = signed(before.0, "the time")?;
+        let mut tx = self.store.begin().await?;
+        let mut forgotten = 0;
+        for query in [FORGET_OFFERS, FORGET_ORDERS] {
+            let gone = sqlx::query(query).bind(before).bind(i64::from(limit)).execute(&mut *tx.inner).await;
+            forgotten += gone.doing("forget what ended")?.rows_affected();
+        }
+        tx.commit().await?;
+        Ok(forgotten)
     }
 }
 

@@ -175,13 +175,22 @@ async fn the_book_survives_and_keeps_the_order_of_arrival() -> Outcome {
     book.move_order(B256::repeat_byte(3), &opening, &together).await?;
     assert_eq!(book.order(B256::repeat_byte(3)).await?.map(|o| o.state), Some(together.clone()));
     let opening = together;
-    let filled = OrderState::Filled { offer: B256::repeat_byte(9), agreement: 12, transaction: B256::repeat_byte(3) };
+    let (offer_hash, provider) = (B256::repeat_byte(9), Address::repeat_byte(1));
+    let transaction = B256::repeat_byte(3);
+    let filled = OrderState::Filled { offer: offer_hash, provider, agreement: 12, transaction };
     book.move_order(B256::repeat_byte(3), &opening, &filled).await?;
     assert_eq!(book.order(B256::repeat_byte(3)).await?.map(|o| o.state), Some(filled));
     assert_eq!(book.live_orders().await?.len(), 1);
     assert_eq!(book.orders_of(Address::repeat_byte(2), 2).await?.len(), 2);
     book.move_offer(B256::repeat_byte(9), OfferState::Live, OfferState::Cancelled).await?;
     assert!(book.live_offers().await?.is_empty());
+
+    // Offers ended at 103, 105 and 109; orders at 103 (filled) and 105, and one that waits until 109.
+    assert_eq!(book.forget_ended(UnixTime(103), 9).await?, 0, "not before it is over");
+    assert_eq!(book.forget_ended(UnixTime(200), 1).await?, 2, "the longest over first, of each kind");
+    assert_eq!(book.forget_ended(UnixTime(200), 9).await?, 3);
+    assert_eq!(book.offer(B256::repeat_byte(9)).await?, None);
+    assert_eq!(book.live_orders().await?.len(), 1, "what waits is never forgotten");
     Ok(())
 }
 

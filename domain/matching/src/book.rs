@@ -1,6 +1,6 @@
 //! What the solver knows: the signed documents it holds and what the chain says about who signed them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sublet_base::{Address, Amount, B256, Seconds, UnixTime};
 use sublet_market::{MediatorSetId, Offer, Order};
@@ -62,8 +62,10 @@ pub struct Book {
     pub accounts: BTreeMap<Address, Account>,
     /// What a panel of each set of mediators costs; a set that is missing does not exist.
     pub panel_fees: BTreeMap<MediatorSetId, Amount>,
-    /// Pairs of offer and order that the contract refused a moment ago, for a reason the plan does not know.
-    pub apart: BTreeSet<(B256, B256)>,
+    /// Offers that the contract refused a moment ago, whoever ordered, and its words.
+    pub refused: BTreeMap<B256, String>,
+    /// Pairs of offer and order that the contract refused a moment ago, for a reason the plan does not know, and its words.
+    pub apart: BTreeMap<(B256, B256), String>,
 }
 
 /// What this solver wants.
@@ -141,6 +143,9 @@ impl Book {
         }
         if entry.open >= offer.capacity {
             return Some(Unusable::Full { capacity: offer.capacity });
+        }
+        if let Some(why) = self.refused.get(&entry.hash) {
+            return Some(Unusable::Refused(why.clone()));
         }
         let free = self.free(offer.provider);
         let least = offer.pledge(offer.min_duration.max(Seconds(1))).unwrap_or(Amount(u128::MAX));

@@ -158,9 +158,6 @@ impl<'a> Planner<'a> {
         if order.class == Class::Exact && !self.book.panel_fees.contains_key(&order.mediator_set) {
             return Err(Reason::UnknownMediators(order.mediator_set));
         }
-        if self.plan.matches.len() >= self.policy.max_matches {
-            return Err(Reason::NextRound);
-        }
         let affordable = self.offers.partition_point(|o| o.offer.price <= order.max_price);
         let Some(position) = self.cheapest(entry, affordable) else {
             return Err(self.explain(entry));
@@ -172,6 +169,8 @@ impl<'a> Planner<'a> {
         let free = self.free(order.renter);
         match locked.minus(free) {
             Ok(missing) if missing > Amount::ZERO => Err(Reason::BalanceTooLow { free, needed: locked, missing }),
+            // Last, so that only an order that would be opened is told to wait.
+            Ok(_) | Err(_) if self.plan.matches.len() >= self.policy.max_matches => Err(Reason::NextRound),
             Ok(_) | Err(_) => Ok((position, locked, pledge)),
         }
     }
@@ -195,8 +194,8 @@ impl<'a> Planner<'a> {
     /// What stands between the two besides their words.
     fn apart(&self, position: usize, entry: &PendingOrder) -> Option<Apart> {
         let (offered, order) = (self.offers[position], &entry.order);
-        if self.book.apart.contains(&(offered.hash, entry.hash)) {
-            return Some(Apart::Refused);
+        if let Some(why) = self.book.apart.get(&(offered.hash, entry.hash)) {
+            return Some(Apart::Refused(why.clone()));
         }
         match order.class {
             Class::None => None,

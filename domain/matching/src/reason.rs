@@ -47,6 +47,27 @@ pub enum Unusable {
         /// The provider's free balance.
         free: Amount,
     },
+    /// The contract refused it, whoever ordered.
+    #[error("the contract refused it a moment ago: {0}")]
+    Refused(String),
+}
+
+impl Unusable {
+    /// The same without what moves by itself, such as balances: two that are equal in this are no news.
+    #[must_use]
+    pub fn gist(self) -> Self {
+        match self {
+            Self::PledgeShort { needed, .. } => Self::PledgeShort { needed, free: Amount::ZERO },
+            Self::Silent { .. } => Self::Silent { last_beat: UnixTime(0) },
+            Self::Refused(_) => Self::Refused(String::new()),
+            Self::Unregistered
+            | Self::Invalid
+            | Self::Expired(_)
+            | Self::OldEpoch { .. }
+            | Self::Offline
+            | Self::Full { .. } => self,
+        }
+    }
 }
 
 /// Why the contract would not open this pair, although their words fit.
@@ -61,8 +82,8 @@ pub enum Apart {
         fees: Amount,
     },
     /// It said so.
-    #[error("the contract refused the two a moment ago")]
-    Refused,
+    #[error("the contract refused the two a moment ago: {0}")]
+    Refused(String),
 }
 
 /// One thing between an order and an offer.
@@ -77,6 +98,16 @@ pub enum Obstacle {
     /// The two do not go together.
     #[error(transparent)]
     Apart(#[from] Apart),
+}
+
+impl Obstacle {
+    fn gist(self) -> Self {
+        match self {
+            Self::Unusable(why) => Self::Unusable(why.gist()),
+            Self::Apart(Apart::Refused(_)) => Self::Apart(Apart::Refused(String::new())),
+            Self::Misfit(_) | Self::Apart(Apart::PledgeBelowFees { .. }) => self,
+        }
+    }
 }
 
 /// The offer that comes closest.
@@ -149,7 +180,31 @@ pub enum Reason {
     /// Nothing fits, whatever the price.
     #[error("no offer fits; the nearest is {0}")]
     NothingFits(Nearest),
-    /// This plan is full; the next will look again.
+    /// Something fits, but this plan is full; the next will look again.
     #[error("the order waits for the next round")]
     NextRound,
+}
+
+impl Reason {
+    /// The same without what moves by itself, such as balances: two that are equal in this are no news.
+    #[must_use]
+    pub fn gist(self) -> Self {
+        match self {
+            Self::BalanceTooLow { needed, .. } => {
+                Self::BalanceTooLow { free: Amount::ZERO, needed, missing: Amount::ZERO }
+            }
+            Self::NothingFits(Nearest { offer, price, obstacles }) => {
+                let obstacles = obstacles.into_iter().map(Obstacle::gist).collect();
+                Self::NothingFits(Nearest { offer, price, obstacles })
+            }
+            Self::Invalid(_)
+            | Self::Expired(_)
+            | Self::OtherSolver(_)
+            | Self::FeeTooLow { .. }
+            | Self::TooExpensive { .. }
+            | Self::UnknownMediators(_)
+            | Self::NoOffers(_)
+            | Self::NextRound => self,
+        }
+    }
 }

@@ -152,13 +152,64 @@ fn a_pair_that_was_refused_leaves_both_to_others() {
         accounts: accounts(&[11, 12], 1_000_000),
         ..Book::default()
     };
-    book.apart.insert((B256::repeat_byte(1), B256::repeat_byte(100)));
+    book.apart.insert((B256::repeat_byte(1), B256::repeat_byte(100)), "its window is too short".to_owned());
     let pairs: Vec<_> = plan(&book, &policy()).matches.iter().map(|m| (m.offer.0[0], m.order.0[0])).collect();
     assert_eq!(pairs, [(2, 100), (1, 101)]);
-    book.apart.insert((B256::repeat_byte(2), B256::repeat_byte(100)));
+    book.apart.insert((B256::repeat_byte(2), B256::repeat_byte(100)), "its window is too short".to_owned());
     book.orders.truncate(1);
     let why = reason_of(&book).to_string();
-    assert!(why.contains("refused the two a moment ago"), "{why}");
+    assert!(why.contains("refused the two a moment ago: its window is too short"), "{why}");
+}
+
+#[test]
+fn an_offer_that_was_refused_is_left_alone_and_says_why() {
+    let mut book = Book {
+        offers: vec![offer(1, 11, 10), offer(2, 12, 20)],
+        orders: vec![order(100, 40)],
+        accounts: accounts(&[11, 12], 1_000_000),
+        ..Book::default()
+    };
+    book.refused.insert(B256::repeat_byte(1), "it is cursed".to_owned());
+    let found = plan(&book, &policy());
+    assert_eq!(found.matches[0].offer, B256::repeat_byte(2));
+    assert_eq!(found.unusable, [(B256::repeat_byte(1), Unusable::Refused("it is cursed".to_owned()))]);
+    book.offers.truncate(1);
+    let why = reason_of(&book).to_string();
+    assert!(why.contains("refused it a moment ago: it is cursed"), "{why}");
+}
+
+#[test]
+fn a_full_plan_hides_no_reason() {
+    let mut poor = order(102, 40);
+    poor.order.renter = account(201);
+    let book = Book {
+        offers: vec![offer(1, 11, 30)],
+        orders: vec![order(100, 40), order(101, 20), poor, order(103, 40)],
+        accounts: accounts(&[11], 1_000_000),
+        ..Book::default()
+    };
+    let plan = plan(&book, &Policy { max_matches: 1, ..policy() });
+    assert_eq!(plan.matches.len(), 1);
+    let reasons: Vec<_> = plan.unfilled.into_iter().map(|unfilled| unfilled.reason).collect();
+    assert!(
+        matches!(reasons[..], [Reason::TooExpensive { .. }, Reason::BalanceTooLow { .. }, Reason::NextRound]),
+        "{reasons:?}"
+    );
+}
+
+#[test]
+fn a_reason_that_only_its_balances_tell_apart_is_no_news() {
+    let poor = |free: u128| {
+        let accounts = accounts(&[11], free);
+        reason_of(&Book { offers: vec![offer(1, 11, 30)], orders: vec![order(100, 40)], accounts, ..Book::default() })
+    };
+    let (some, less) = (poor(2_900), poor(2_800));
+    assert_ne!(some, less);
+    assert_eq!(some.clone().gist(), less.gist());
+    assert_ne!(some.gist(), Reason::NextRound.gist());
+    let silent = |at| Unusable::Silent { last_beat: UnixTime(at) };
+    assert_eq!(silent(1).gist(), silent(2).gist());
+    assert_ne!(silent(1).gist(), Unusable::Offline.gist());
 }
 
 #[test]
@@ -269,7 +320,7 @@ fn simplest(book: &Book, policy: &Policy) -> Vec<(B256, B256)> {
             .iter()
             .filter(|o| book.unusable(o, policy).is_none() && open[&o.hash] < o.offer.capacity)
             .filter(|o| misfits(&o.offer, order).is_empty())
-            .filter(|o| pays_panel(&o.offer) && !book.apart.contains(&(o.hash, *hash)))
+            .filter(|o| pays_panel(&o.offer) && !book.apart.contains_key(&(o.hash, *hash)))
             .filter(|o| o.offer.pledge(order.duration).is_ok_and(|p| p.0 <= free[&o.offer.provider]))
             .min_by_key(|o| (o.offer.price, o.received, o.hash));
         let Some(best) = best else { continue };
@@ -338,8 +389,9 @@ fn any_book() -> impl Strategy<Value = Book> {
     let renters = prop::collection::vec(0u128..9_000, 3);
     let apart = prop::collection::vec((0u8..24, 0u8..24), 0..40);
     let fees = prop::collection::btree_map((1u64..3).prop_map(MediatorSetId), (0u128..900).prop_map(Amount), 0..3);
-    let parts = (offers, orders, providers, renters, apart, fees);
-    parts.prop_map(|(mut offers, mut orders, providers, renters, apart, panel_fees)| {
+    let refused = prop::collection::vec(0u8..24, 0..3);
+    let parts = (offers, orders, providers, renters, (apart, refused), fees);
+    parts.prop_map(|(mut offers, mut orders, providers, renters, (apart, refused), panel_fees)| {
         // Hashes are unique; several may have come at once.
         for (n, o) in offers.iter_mut().enumerate() {
             o.hash = B256::from([n as u8 ^ 0x5a; 32]);
@@ -358,8 +410,11 @@ fn any_book() -> impl Strategy<Value = Book> {
         for (n, free) in renters.into_iter().enumerate() {
             accounts.insert(account(200 + n as u8), Account { free: Amount(free), provider: None });
         }
-        let named = |(offer, order): (u8, u8)| (B256::from([offer ^ 0x5a; 32]), B256::from([order ^ 0xa5; 32]));
-        Book { offers, orders, accounts, panel_fees, apart: apart.into_iter().map(named).collect() }
+        let named = |(offer, order): (u8, u8)| {
+            ((B256::from([offer ^ 0x5a; 32]), B256::from([order ^ 0xa5; 32])), String::new())
+        };
+        let refused = refused.into_iter().map(|offer| (B256::from([offer ^ 0x5a; 32]), String::new())).collect();
+        Book { offers, orders, accounts, panel_fees, refused, apart: apart.into_iter().map(named).collect() }
     })
 }
 

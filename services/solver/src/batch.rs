@@ -3,6 +3,8 @@
 //! Each order is stored with its row before anything is sent, so that after a crash the next start knows which row of
 //! which transaction it was: [`resume`] asks for that one, and sends a new one only if it was never signed.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt;
 use sublet_base::{B256, keccak256};
 use sublet_chain::{Call, Event, Landed, Refusal, SubmitError, TxKey};
@@ -10,8 +12,8 @@ use sublet_daemon::CancellationToken;
 use sublet_store::{InBatch, StoreError};
 
 use crate::desk::Desk;
-use crate::opener::{Pair, Rest, failed, forget, note_opened, open_each, refused, settled};
-use crate::room::until_stored;
+use crate::disk_full::until_stored;
+use crate::opener::{LeaveAlone, Pair, failed, forget, note_opened, open_each, refused, settled};
 
 /// A pair and its row.
 pub(crate) type Row = (u32, Pair);
@@ -27,16 +29,20 @@ fn key(batch: B256) -> TxKey {
 }
 
 /// Opens the pairs, which are marked as being opened, in one transaction.
-pub(crate) async fn open(desk: &Desk, pairs: Vec<Pair>, stop: &CancellationToken) -> Result<Vec<Rest>, StoreError> {
+pub(crate) async fn open(
+    desk: &Arc<Desk>,
+    pairs: Vec<Pair>,
+    stop: &CancellationToken,
+) -> Result<Vec<LeaveAlone>, StoreError> {
     let batch = name(&pairs);
     let mut rows: Vec<Row> = Vec::new();
-    {
-        let pen = desk.pen().await;
-        for (row, pair) in (0u32..).zip(pairs) {
-            // One that is gone stays a row: it was checked, and the name is made of all.
-            pen.join_batch(pair.order_hash, InBatch { batch, row }).await?;
-            rows.push((row, pair));
+    for (row, pair) in (0u32..).zip(pairs) {
+        // One that is gone stays a row: it was checked, and the name is made of all.
+        let join = || async { desk.pen().await.join_batch(pair.order_hash, InBatch { batch, row }).await };
+        if until_stored(stop, || join().boxed()).await?.is_none() {
+            return Ok(Vec::new());
         }
+        rows.push((row, pair));
     }
     let documents = rows.iter().map(|(_, pair)| (pair.offer.clone(), pair.order.clone())).collect();
     let (key, call) = (key(batch), Call::OpenMany(documents));
@@ -49,11 +55,11 @@ pub(crate) async fn open(desk: &Desk, pairs: Vec<Pair>, stop: &CancellationToken
 
 /// Finds out what became of a transaction that a crash interrupted; its rows that are already noted are not among these.
 pub(crate) async fn resume(
-    desk: &Desk,
+    desk: &Arc<Desk>,
     batch: B256,
     rows: Vec<Row>,
     stop: &CancellationToken,
-) -> Result<Vec<Rest>, StoreError> {
+) -> Result<Vec<LeaveAlone>, StoreError> {
     let key = key(batch);
     let Some(outcome) = settled(desk, stop, || desk.ledger.find(&key).boxed()).await else {
         return Ok(Vec::new());
@@ -66,29 +72,33 @@ pub(crate) async fn resume(
 
 /// Writes down what became of a transaction, and lets go of it.
 async fn note(
-    desk: &Desk,
+    desk: &Arc<Desk>,
     key: &TxKey,
     rows: &[Row],
     outcome: Result<Landed, SubmitError>,
     stop: &CancellationToken,
-) -> Result<Vec<Rest>, StoreError> {
-    let Some(rests) = until_stored(stop, || conclude(desk, rows, &outcome).boxed()).await? else {
+) -> Result<Vec<LeaveAlone>, StoreError> {
+    let Some(left) = until_stored(stop, || conclude(desk, rows, &outcome).boxed()).await? else {
         return Ok(Vec::new());
     };
     forget(desk, key).await;
-    Ok(rests)
+    Ok(left)
 }
 
 /// Notes the outcome of every row.
-async fn conclude(desk: &Desk, rows: &[Row], outcome: &Result<Landed, SubmitError>) -> Result<Vec<Rest>, StoreError> {
-    let mut rests = Vec::new();
+async fn conclude(
+    desk: &Arc<Desk>,
+    rows: &[Row],
+    outcome: &Result<Landed, SubmitError>,
+) -> Result<Vec<LeaveAlone>, StoreError> {
+    let mut left = Vec::new();
     let landed = match outcome {
         Ok(landed) => landed,
         Err(error) => {
             for (_, pair) in rows {
-                rests.extend(failed(desk, pair, error).await?);
+                left.extend(failed(desk, pair, error).await?);
             }
-            return Ok(rests);
+            return Ok(left);
         }
     };
     for (row, pair) in rows {
@@ -96,18 +106,18 @@ async fn conclude(desk: &Desk, rows: &[Row], outcome: &Result<Landed, SubmitErro
             continue;
         }
         match refusal(landed, *row) {
-            Some(why) => rests.extend(refused(desk, pair, why).await?),
+            Some(why) => left.extend(refused(desk, pair, why).await?),
             None => {
                 tracing::error!(tx = %landed.tx, row, "a row was neither opened nor refused");
                 desk.pen()
                     .await
                     .return_order(pair.order_hash, "the transaction does not say what became of it")
                     .await?;
-                rests.push(Rest::Order(pair.order_hash));
+                left.push(LeaveAlone::Order(pair.order_hash));
             }
         }
     }
-    Ok(rests)
+    Ok(left)
 }
 
 /// Why a row was not opened.

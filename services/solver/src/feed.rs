@@ -56,7 +56,7 @@ impl Feed {
         let Some(after) = after else { return Subscription { missed: Vec::new(), live } };
         let oldest = history.kept.front().map_or(history.last + 1, |event| event.id);
         let mut missed = Vec::new();
-        if after + 1 < oldest || after > history.last {
+        if after.saturating_add(1) < oldest || after > history.last {
             missed.push(Arc::new(Event { id: oldest - 1, at: wall_clock(), body: EventBody::Gap }));
         }
         missed.extend(history.kept.iter().filter(|event| event.id > after || after > history.last).cloned());
@@ -98,6 +98,7 @@ mod tests {
         let id = feed.history.lock().unwrap().kept[0].id;
         assert_eq!(feed.subscribe(Some(7)).missed[0].body, EventBody::Gap, "from before this process");
         assert_eq!(feed.subscribe(Some(id + 9)).missed[0].body, EventBody::Gap, "an id never given");
+        assert_eq!(feed.subscribe(Some(u64::MAX)).missed[0].body, EventBody::Gap, "the last there could be");
         for _ in 0..KEPT {
             feed.publish(order(2));
         }

@@ -1,20 +1,27 @@
 //! Follows the chain: fills by anyone, cancellations, room that opens up, time that passes.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sublet_base::{Address, B256, U256};
 use sublet_chain::{Batch, BlockRef, Event, FollowError, FollowOptions, Located, PlacedOrder, ReadError, Sink, follow};
 use sublet_daemon::{Backoff, CancellationToken};
 use sublet_market::Kind;
 use sublet_store::{Cursor, OfferState, OrderState, Position, Store, StoreError};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::desk::{Desk, Opened, TakeError};
 
 /// The name of the follower's cursor in the store.
 const CURSOR: &str = "solver";
+/// Questions to the chain at once.
+const QUESTIONS: usize = 8;
+/// How often what ended long ago is looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Why the follower cannot go on.
 #[derive(Debug, Error)]
@@ -42,6 +49,11 @@ pub(crate) struct Follower {
     cursor: Cursor,
     start: BlockRef,
     options: FollowOptions,
+    /// Offers of the agreements that were opened before our eyes and have not ended.
+    agreements: HashMap<(Kind, u64), B256>,
+    /// Offers whose counts are to be asked for.
+    stale: BTreeSet<B256>,
+    forgot: Option<Instant>,
 }
 
 impl Follower {
@@ -62,7 +74,8 @@ impl Follower {
             }
         };
         desk.set_seen(start.number);
-        Ok(Self { desk, cursor, start, options })
+        let (agreements, stale) = (HashMap::new(), BTreeSet::new());
+        Ok(Self { desk, cursor, start, options, agreements, stale, forgot: None })
     }
 
     /// Follows until told to stop.
@@ -86,21 +99,65 @@ impl Follower {
     }
 
     async fn apply(&self, events: &[Located]) -> Result<(), StoreError> {
-        let mut room = false;
         for located in events {
-            room |= matches!(located.event, Event::LeaseEnded { .. } | Event::JobEnded { .. });
             if let Event::OrderPlaced(placed) = &located.event {
                 self.take_placed(placed).await?;
             }
             self.apply_one(located).await?;
         }
-        if room {
-            let offers: Vec<B256> = self.desk.live().offers().keys().copied().collect();
-            for offer in offers {
-                self.refresh(offer).await;
+        Ok(())
+    }
+
+    /// Notes which offers have a place more: of an agreement from before this start, it may be any that has one open.
+    fn make_room(&mut self, events: &[Located]) {
+        for located in events {
+            if let Some(opened) = opened(&located.event, located.tx) {
+                self.agreements.insert((opened.kind, opened.id), opened.offer);
+            }
+            let ended = match &located.event {
+                Event::LeaseEnded { id, .. } => (Kind::Lease, id.0),
+                Event::JobEnded { id, .. } => (Kind::Job, id.0),
+                _ => continue,
+            };
+            match self.agreements.remove(&ended) {
+                Some(offer) => drop(self.stale.insert(offer)),
+                None => {
+                    let live = self.desk.live();
+                    self.stale.extend(live.offers().iter().filter(|(_, offer)| offer.open > 0).map(|(hash, _)| *hash));
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Asks for the counts of the offers that have a place more. One that cannot be asked for now is asked for with the next
+    /// block; until then the old one stands.
+    async fn refresh_stale(&mut self) {
+        let (desk, stale) = (&self.desk, self.stale.iter().copied().collect::<Vec<_>>());
+        let asking = stream::iter(stale).map(|offer| async move { (offer, refresh(desk, offer).await) });
+        let answers: Vec<_> = asking.buffer_unordered(QUESTIONS).collect().await;
+        for (offer, answer) in answers {
+            match answer {
+                Ok(()) => drop(self.stale.remove(&offer)),
+                Err(error) => complain(offer, &error),
+            }
+        }
+    }
+
+    /// Forgets what ended long ago, now and then and some at a time. A full disk has to wait for somebody else.
+    async fn forget_ended(&mut self) -> Result<(), StoreError> {
+        if self.forgot.is_some_and(|at| at.elapsed() < FORGET_EVERY) {
+            return Ok(());
+        }
+        let Ok(head) = self.desk.ledger.head().await else { return Ok(()) };
+        self.forgot = Some(Instant::now());
+        match self.desk.forget_ended(head.time).await {
+            Err(error) if !error.is_full() => Err(error),
+            Ok(0) | Err(_) => Ok(()),
+            Ok(forgotten) => {
+                tracing::info!(forgotten, "forgot documents that ended long ago");
+                Ok(())
+            }
+        }
     }
 
     /// Waits out a chain that does not answer: nobody posts this order again.
@@ -123,7 +180,9 @@ impl Follower {
     async fn apply_one(&self, located: &Located) -> Result<(), StoreError> {
         if let Some(opened) = opened(&located.event, located.tx) {
             self.desk.pen().await.fill_order(&opened).await?;
-            self.refresh(opened.offer).await;
+            if let Err(error) = refresh(&self.desk, opened.offer).await {
+                complain(opened.offer, &error);
+            }
             return Ok(());
         }
         match &located.event {
@@ -163,13 +222,11 @@ impl Follower {
         }
         Ok(())
     }
+}
 
-    /// An offer whose count cannot be asked for keeps the old one; the contract never opens beyond capacity.
-    async fn refresh(&self, offer: B256) {
-        if let Err(error) = refresh(&self.desk, offer).await {
-            tracing::warn!(%offer, error = %sublet_daemon::report(&error), "cannot ask how full an offer is");
-        }
-    }
+/// An offer whose count cannot be asked for keeps the old one; the contract never opens beyond capacity.
+fn complain(offer: B256, error: &ReadError) {
+    tracing::warn!(%offer, error = %sublet_daemon::report(error), "cannot ask how full an offer is");
 }
 
 #[async_trait]
@@ -181,6 +238,9 @@ impl Sink for Follower {
         self.apply(&batch.events).await?;
         self.pass_time().await?;
         self.cursor.advance(position(batch.upto)).await?;
+        self.make_room(&batch.events);
+        self.refresh_stale().await;
+        self.forget_ended().await?;
         self.desk.set_seen(batch.upto.number);
         if !batch.events.is_empty() {
             self.desk.changed.notify_one();
@@ -204,7 +264,7 @@ fn position(at: BlockRef) -> Position {
 }
 
 /// Takes orders that were placed before this book began and still wait.
-async fn take_all_placed(desk: &Desk, from: u64, to: u64) -> Result<(), Broken> {
+async fn take_all_placed(desk: &Arc<Desk>, from: u64, to: u64) -> Result<(), Broken> {
     let placed = desk.ledger.placed_orders(from, to).await?;
     for order in placed {
         match desk.take_placed(&order).await {
@@ -220,12 +280,22 @@ async fn take_all_placed(desk: &Desk, from: u64, to: u64) -> Result<(), Broken> 
 ///
 /// # Errors
 /// [`ReadError`].
-pub(crate) async fn refresh(desk: &Desk, offer: B256) -> Result<(), ReadError> {
+pub(crate) async fn refresh(desk: &Arc<Desk>, offer: B256) -> Result<(), ReadError> {
     if desk.live().offer(offer).is_some() {
         let open = desk.ledger.open_count(offer).await?;
         desk.pen().await.set_open(offer, open);
     }
     Ok(())
+}
+
+/// Asks that of every live offer.
+///
+/// # Errors
+/// [`ReadError`], the first.
+pub(crate) async fn refresh_all(desk: &Arc<Desk>) -> Result<(), ReadError> {
+    let offers: Vec<B256> = desk.live().offers().keys().copied().collect();
+    let asking = stream::iter(offers).map(|offer| refresh(desk, offer));
+    asking.buffer_unordered(QUESTIONS).try_collect().await
 }
 
 /// The agreement an event opened, if it did.

@@ -1,6 +1,6 @@
 //! The checks a document passes before it is on the book: cheap ones first, then what the chain knows.
 
-use sublet_base::{Address, B256, UnixTime};
+use sublet_base::{Address, Amount, B256, Seconds, UnixTime};
 use sublet_chain::ReadError;
 use sublet_market::{Order, Signature, SignedOffer, SignedOrder, TypedData, check_key_signature};
 use sublet_wire::solver::Refusal;
@@ -22,8 +22,9 @@ impl Intake<'_> {
     pub(crate) async fn check_offer(&self, hash: B256, signed: &SignedOffer) -> Result<u32, Refusal> {
         let ledger = &self.desk.ledger;
         let offer = &signed.offer;
-        let now = self.check_validity(offer.valid_until).await?;
+        let now = self.check_validity(offer.valid_until, self.desk.config.max_offer_validity).await?;
         self.check_signature(offer, &signed.signature, offer.provider).await?;
+        self.desk.take_turn(offer.provider)?;
         let facts = ledger.provider(offer.provider).await.map_err(lost)?;
         let registered = facts.is_some();
         let heard = |last_beat: UnixTime| now.since(last_beat) <= u64::from(ledger.rules().max_gap.0);
@@ -38,7 +39,8 @@ impl Intake<'_> {
         }
         let open = ledger.open_count(hash).await.map_err(lost)?;
         // One agreement of the shortest kind must be possible; more is looked at when matching.
-        let needed = offer.pledge(offer.min_duration).map_err(|e| refuse::malformed(e.to_string()))?;
+        let shortest = offer.min_duration.max(Seconds(1));
+        let needed = offer.pledge(shortest).map_err(|e| refuse::malformed(e.to_string()))?;
         let free = ledger.free_of(offer.provider).await.map_err(lost)?;
         if open == 0 && free < needed {
             return Err(refuse::balance_too_low(offer.provider, free, needed));
@@ -46,11 +48,11 @@ impl Intake<'_> {
         Ok(open)
     }
 
-    /// Checks an order.
-    pub(crate) async fn check_order(&self, signed: &SignedOrder) -> Result<(), Refusal> {
+    /// Checks an order; returns what its renter has free.
+    pub(crate) async fn check_order(&self, signed: &SignedOrder) -> Result<Amount, Refusal> {
         let ledger = &self.desk.ledger;
         let order = &signed.order;
-        self.check_validity(order.valid_until).await?;
+        self.check_validity(order.valid_until, self.desk.config.max_order_validity).await?;
         if order.solver != Address::ZERO && order.solver != self.desk.account {
             return Err(refuse::other_solver(order.solver, self.desk.account));
         }
@@ -58,21 +60,21 @@ impl Intake<'_> {
             return Err(refuse::fee_too_low(order.solver_fee, self.desk.config.min_fee));
         }
         self.check_signature(order, &signed.signature, order.renter).await?;
+        self.desk.take_turn(order.renter)?;
         if ledger.is_nonce_used(order.renter, order.nonce).await.map_err(lost)? {
             return Err(refuse::nonce_used());
         }
         let needed = order.most_locked().map_err(|e| refuse::malformed(e.to_string()))?;
         let free = ledger.free_of(order.renter).await.map_err(lost)?;
-        if free < needed { Err(refuse::balance_too_low(order.renter, free, needed)) } else { Ok(()) }
+        if free < needed { Err(refuse::balance_too_low(order.renter, free, needed)) } else { Ok(free) }
     }
 
-    async fn check_validity(&self, valid_until: UnixTime) -> Result<UnixTime, Refusal> {
+    async fn check_validity(&self, valid_until: UnixTime, longest: Seconds) -> Result<UnixTime, Refusal> {
         let now = self.desk.ledger.head().await.map_err(lost)?.time;
-        let longest = self.desk.config.max_validity;
         if valid_until <= now {
             Err(refuse::expired(valid_until, now))
         } else if valid_until > now.plus(longest) {
-            Err(refuse::too_far_ahead(longest.0 / 86_400))
+            Err(refuse::too_far_ahead(longest))
         } else {
             Ok(now)
         }
@@ -113,7 +115,8 @@ impl Intake<'_> {
                 order.solver_fee, self.desk.config.min_fee
             )));
         }
-        let (now, longest) = (ledger.head().await?.time, self.desk.config.max_validity);
+        // It cost gas, and nobody posts it again when it has come closer: it may wait as long as an offer.
+        let (now, longest) = (ledger.head().await?.time, self.desk.config.max_offer_validity);
         if order.valid_until <= now {
             return Ok(Some("it is past its validity".to_owned()));
         }

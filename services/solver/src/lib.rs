@@ -11,17 +11,19 @@
 mod batch;
 mod config;
 mod desk;
+mod disk_full;
+mod facts;
 mod feed;
 mod follower;
 mod http;
 mod intake;
-mod limits;
 mod live;
 mod matcher;
 mod opener;
+mod rate;
 mod refuse;
-mod room;
 mod shares;
+mod unfilled;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 pub use config::SolverConfig;
 pub use http::openapi_json;
 
+use axum::Router;
 use sublet_chain::{FollowOptions, Ledger};
 use sublet_daemon::{BoxError, CancellationToken, SuperviseError, Supervisor};
 use sublet_store::Store;
@@ -84,6 +87,7 @@ pub struct Solver {
     desk: Arc<Desk>,
     follower: Follower,
     listener: TcpListener,
+    router: Router,
     address: SocketAddr,
 }
 
@@ -99,13 +103,11 @@ impl Solver {
         let start = |error: BoxError| SolverError::Start(error);
         let book = ports.store.book();
         let desk = Arc::new(Desk::open(ports.ledger, config, book).await.map_err(|e| start(e.into()))?);
-        let hashes: Vec<_> = desk.live().offers().keys().copied().collect();
-        for offer in hashes {
-            follower::refresh(&desk, offer).await.map_err(|e| start(e.into()))?;
-        }
+        follower::refresh_all(&desk).await.map_err(|e| start(e.into()))?;
         let follower =
             Follower::new(Arc::clone(&desk), &ports.store, ports.follow).await.map_err(|e| start(e.into()))?;
-        Ok(Self { desk, follower, listener, address })
+        let router = http::router(Arc::clone(&desk)).map_err(|e| start(e.into()))?;
+        Ok(Self { desk, follower, listener, router, address })
     }
 
     /// Where it listens; the port is known even if the configuration left it open.
@@ -122,12 +124,13 @@ impl Solver {
         tracing::info!(address = %self.address, "the solver listens");
         let mut tasks = Supervisor::new();
         tasks.spawn("follower", |stop| async move { self.follower.run(stop).await.map_err(BoxError::from) });
-        let matcher = Matcher::new(Arc::clone(&self.desk));
+        let places = self.desk.config.max_connections;
+        let matcher = Matcher::new(self.desk);
         tasks.spawn("matcher", |stop| async move { matcher.run(stop).await.map_err(BoxError::from) });
-        let router = http::router(self.desk).into_make_service_with_connect_info::<SocketAddr>();
-        let listener = self.listener;
-        tasks.spawn("http", |stop| async move {
-            axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(BoxError::from)
+        let (listener, router) = (self.listener, self.router);
+        tasks.spawn("http", move |stop| async move {
+            http::serve(listener, router, places, stop).await;
+            Ok(())
         });
         Ok(tasks.run(shutdown).await?)
     }

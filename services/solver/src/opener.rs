@@ -19,19 +19,32 @@ use sublet_store::{OfferState, OrderState, StoreError};
 
 use crate::batch;
 use crate::desk::Desk;
+use crate::disk_full::until_stored;
 use crate::follower;
-use crate::room::until_stored;
 
 /// Questions to the chain at once.
 const QUESTIONS: usize = 8;
 
-/// What the matcher should leave alone for a while after a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
-    Offer(B256),
+/// What the matcher leaves alone for a while after an opening that failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeaveAlone {
+    Offer {
+        offer: B256,
+        why: String,
+    },
     Order(B256),
-    /// Only these two together: offer, order.
-    Pair(B256, B256),
+    /// Only these two together.
+    Pair {
+        offer: B256,
+        order: B256,
+        why: String,
+    },
+    /// Its nonce is used. Until the events up to `block` are in the book: they say by whom, and if not, it was before our time.
+    Used {
+        order: B256,
+        block: u64,
+        why: String,
+    },
 }
 
 /// A matched pair.
@@ -98,12 +111,12 @@ pub(crate) async fn open_all(
     desk: Arc<Desk>,
     pairs: Vec<Pair>,
     stop: CancellationToken,
-) -> Result<Vec<Rest>, StoreError> {
+) -> Result<Vec<LeaveAlone>, StoreError> {
     if pairs.len() < 2 {
         return open_each(&desk, pairs, &stop).await;
     }
     // A row that is refused on chain costs gas, so each is asked about first; a single opening is asked about when sent.
-    let (mut good, mut rests) = (Vec::new(), Vec::new());
+    let (mut good, mut left) = (Vec::new(), Vec::new());
     let asking = stream::iter(pairs).map(|pair| {
         let desk = &desk;
         async move {
@@ -114,7 +127,10 @@ pub(crate) async fn open_all(
     let mut answers = asking.buffered(QUESTIONS);
     while let Some((pair, answer)) = answers.next().await {
         match answer {
-            Ok(Err(refusal)) => rests.extend(refused(&desk, &pair, &refusal).await?),
+            Ok(Err(refusal)) => {
+                let noted = until_stored(&stop, || refused(&desk, &pair, &refusal).boxed()).await?;
+                left.extend(noted.flatten());
+            }
             // What the chain does not say now, it says when it is sent.
             Ok(Ok(())) | Err(_) => good.push(pair),
         }
@@ -122,35 +138,39 @@ pub(crate) async fn open_all(
     drop(answers);
     let more =
         if good.len() < 2 { open_each(&desk, good, &stop).await? } else { batch::open(&desk, good, &stop).await? };
-    rests.extend(more);
-    Ok(rests)
+    left.extend(more);
+    Ok(left)
 }
 
 /// Opens pairs one after the other, each in a transaction of its own.
 pub(crate) async fn open_each(
-    desk: &Desk,
+    desk: &Arc<Desk>,
     pairs: Vec<Pair>,
     stop: &CancellationToken,
-) -> Result<Vec<Rest>, StoreError> {
-    let mut rests = Vec::new();
+) -> Result<Vec<LeaveAlone>, StoreError> {
+    let mut left = Vec::new();
     for pair in pairs {
-        rests.extend(open(desk, &pair, stop).await?);
+        left.extend(open(desk, &pair, stop).await?);
     }
-    Ok(rests)
+    Ok(left)
 }
 
-async fn open(desk: &Desk, pair: &Pair, stop: &CancellationToken) -> Result<Option<Rest>, StoreError> {
+async fn open(desk: &Arc<Desk>, pair: &Pair, stop: &CancellationToken) -> Result<Option<LeaveAlone>, StoreError> {
     let (key, call) = (pair.key(), pair.call());
     let Some(outcome) = settled(desk, stop, || desk.ledger.submit(&key, &call).boxed()).await else {
         return Ok(None);
     };
-    let Some(rest) = until_stored(stop, || note(desk, pair, &outcome).boxed()).await? else { return Ok(None) };
+    let Some(left) = until_stored(stop, || note(desk, pair, &outcome).boxed()).await? else { return Ok(None) };
     forget(desk, &key).await;
-    Ok(rest)
+    Ok(left)
 }
 
 /// Writes down what became of a single opening.
-async fn note(desk: &Desk, pair: &Pair, outcome: &Result<Landed, SubmitError>) -> Result<Option<Rest>, StoreError> {
+async fn note(
+    desk: &Arc<Desk>,
+    pair: &Pair,
+    outcome: &Result<Landed, SubmitError>,
+) -> Result<Option<LeaveAlone>, StoreError> {
     match outcome {
         Ok(landed) => {
             if !note_opened(desk, pair, landed).await? {
@@ -164,7 +184,7 @@ async fn note(desk: &Desk, pair: &Pair, outcome: &Result<Landed, SubmitError>) -
 
 /// Asks until the answer is definite. `None` at `stop`.
 pub(crate) async fn settled<'a, T>(
-    desk: &Desk,
+    desk: &Arc<Desk>,
     stop: &CancellationToken,
     ask: impl Fn() -> BoxFuture<'a, Result<T, SubmitError>>,
 ) -> Option<Result<T, SubmitError>> {
@@ -183,7 +203,7 @@ pub(crate) async fn settled<'a, T>(
 }
 
 /// Notes what a transaction opened of this pair; false if it did not.
-pub(crate) async fn note_opened(desk: &Desk, pair: &Pair, landed: &Landed) -> Result<bool, StoreError> {
+pub(crate) async fn note_opened(desk: &Arc<Desk>, pair: &Pair, landed: &Landed) -> Result<bool, StoreError> {
     let opened = landed.events.iter().filter_map(|event| follower::opened(event, landed.tx));
     let Some(opened) = opened.into_iter().find(|opened| opened.order == pair.order_hash) else { return Ok(false) };
     desk.pen().await.fill_order(&opened).await?;
@@ -192,14 +212,18 @@ pub(crate) async fn note_opened(desk: &Desk, pair: &Pair, landed: &Landed) -> Re
     Ok(true)
 }
 
-pub(crate) async fn forget(desk: &Desk, key: &TxKey) {
+pub(crate) async fn forget(desk: &Arc<Desk>, key: &TxKey) {
     if let Err(error) = desk.ledger.forget(key).await {
         tracing::warn!(error = %sublet_daemon::report(&error), "cannot tidy the transaction journal");
     }
 }
 
 /// Nothing was opened, and that is certain.
-pub(crate) async fn failed(desk: &Desk, pair: &Pair, error: &SubmitError) -> Result<Option<Rest>, StoreError> {
+pub(crate) async fn failed(
+    desk: &Arc<Desk>,
+    pair: &Pair,
+    error: &SubmitError,
+) -> Result<Option<LeaveAlone>, StoreError> {
     if let Some(refusal) = error.refusal() {
         return refused(desk, pair, refusal).await;
     }
@@ -207,11 +231,15 @@ pub(crate) async fn failed(desk: &Desk, pair: &Pair, error: &SubmitError) -> Res
     let order = pair.order_hash;
     tracing::warn!(%order, error = %sublet_daemon::report(error), "could not open an agreement");
     desk.pen().await.return_order(order, "this solver could not send the transaction").await?;
-    Ok(Some(Rest::Order(order)))
+    Ok(Some(LeaveAlone::Order(order)))
 }
 
 /// The contract does not open this pair.
-pub(crate) async fn refused(desk: &Desk, pair: &Pair, refusal: &Refusal) -> Result<Option<Rest>, StoreError> {
+pub(crate) async fn refused(
+    desk: &Arc<Desk>,
+    pair: &Pair,
+    refusal: &Refusal,
+) -> Result<Option<LeaveAlone>, StoreError> {
     let (offer, order) = (pair.offer_hash, pair.order_hash);
     let reason = refusal.to_string();
     tracing::info!(%order, %offer, reason, "the contract refuses to open an agreement");
@@ -226,7 +254,7 @@ pub(crate) async fn refused(desk: &Desk, pair: &Pair, refusal: &Refusal) -> Resu
             pen.return_order(order, &reason).await?;
             drop(pen);
             let _ = follower::refresh(desk, offer).await;
-            Ok(Some(Rest::Offer(offer)))
+            Ok(Some(LeaveAlone::Offer { offer, why: reason }))
         }
         Blame::Order => {
             pen.end_order(order, OrderState::Refused { reason: reason.clone() }, &reason).await?;
@@ -234,28 +262,34 @@ pub(crate) async fn refused(desk: &Desk, pair: &Pair, refusal: &Refusal) -> Resu
         }
         Blame::OrderForNow => {
             pen.return_order(order, &reason).await?;
-            Ok(Some(Rest::Order(order)))
+            Ok(Some(LeaveAlone::Order(order)))
         }
         Blame::Pair => {
             pen.return_order(order, &reason).await?;
-            Ok(Some(Rest::Pair(offer, order)))
+            Ok(Some(LeaveAlone::Pair { offer, order, why: reason }))
         }
         Blame::OrderGone => {
             drop(pen);
-            gone(desk, order, &reason).await
+            let Ok(head) = desk.ledger.head().await else {
+                desk.pen().await.return_order(order, &reason).await?;
+                return Ok(Some(LeaveAlone::Order(order)));
+            };
+            Ok(Some(LeaveAlone::Used { order, block: head.block.number, why: reason }))
         }
     }
 }
 
-/// Somebody filled or cancelled the order; if the chain's events up to now do not say who, it was before our time.
-async fn gone(desk: &Desk, order: B256, reason: &str) -> Result<Option<Rest>, StoreError> {
-    match desk.ledger.head().await {
-        Ok(head) => desk.caught_up(head.block.number).await,
-        Err(_) => {
-            desk.pen().await.return_order(order, reason).await?;
-            return Ok(Some(Rest::Order(order)));
-        }
+/// Ends an order whose nonce was used, once the events up to `block` are in the book. The next start finds out by itself.
+pub(crate) async fn end_used(
+    desk: Arc<Desk>,
+    order: B256,
+    block: u64,
+    why: String,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    if stop.run_until_cancelled(desk.caught_up(block)).await.is_none() {
+        return Ok(());
     }
-    desk.pen().await.end_order(order, OrderState::Cancelled, reason).await?;
-    Ok(None)
+    let end = || async { desk.pen().await.end_order(order, OrderState::Cancelled, &why).await };
+    until_stored(&stop, || end().boxed()).await.map(|_| ())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sublet_base::{Address, Amount, B256, UnixTime};
+use sublet_base::{Address, Amount, B256, Seconds, UnixTime};
 use sublet_chain::ReadError;
 use sublet_market::Domain;
 use sublet_store::StoreError;
@@ -42,10 +42,10 @@ pub(crate) fn expired(valid_until: UnixTime, now: UnixTime) -> Refusal {
     )
 }
 
-pub(crate) fn too_far_ahead(days: u32) -> Refusal {
+pub(crate) fn too_far_ahead(longest: Seconds) -> Refusal {
     refusal(
         Code::TooFarAhead,
-        format!("it is valid for more than {days} days, longer than this solver keeps documents"),
+        format!("it is valid for longer than the {longest} this solver keeps such documents"),
         "sign one with an earlier validUntil and renew it",
     )
 }
@@ -76,6 +76,16 @@ pub(crate) fn balance_too_low(who: Address, free: Amount, needed: Amount) -> Ref
         Code::BalanceTooLow,
         format!("{who} has {free} free in the contract and needs {needed}: {missing} is missing"),
         format!("deposit at least {missing} (sublet account deposit {missing}) and post it again"),
+    )
+}
+
+pub(crate) fn balance_spoken_for(who: Address, free: Amount, needed: Amount) -> Refusal {
+    let missing = Amount(needed.0.saturating_sub(free.0));
+    let both = format!("{who} has {free} free in the contract and its orders here may need {needed} together");
+    refusal(
+        Code::BalanceTooLow,
+        format!("{both}: {missing} is missing"),
+        format!("deposit at least {missing} (sublet account deposit {missing}), or cancel an order, and post it again"),
     )
 }
 
@@ -137,6 +147,14 @@ pub(crate) fn too_long() -> Refusal {
 pub(crate) fn chain_unavailable(error: &ReadError) -> Refusal {
     tracing::warn!(error = %sublet_daemon::report(error), "the chain does not answer");
     refusal(Code::ChainUnavailable, "the chain does not answer, so nothing was changed", "try again in a moment")
+}
+
+pub(crate) fn timed_out() -> Refusal {
+    refusal(
+        Code::TimedOut,
+        "it took too long; whether it was done is not known",
+        "ask where the document is, or post it again, which is harmless",
+    )
 }
 
 /// The cause goes to the log, not to strangers.

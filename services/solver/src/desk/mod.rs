@@ -21,14 +21,16 @@ use tokio::sync::{Mutex, Notify, watch};
 use crate::config::SolverConfig;
 use crate::feed::Feed;
 use crate::intake::Intake;
-use crate::limits::Buckets;
 use crate::live::{self, Live, LiveOffer, LiveOrder, Opening};
 use crate::opener::Pair;
+use crate::rate::Buckets;
 use crate::refuse;
 
 pub(crate) use pen::Pen;
 
 const DEFAULT_PAGE: u32 = 50;
+/// Rows of each kind that are forgotten in one go.
+const FORGET_AT_ONCE: u32 = 1_000;
 
 /// See the module. Shared by the HTTP interface, the matcher and the follower.
 pub(crate) struct Desk {
@@ -41,7 +43,7 @@ pub(crate) struct Desk {
     pub(crate) account: Address,
     book: Book,
     live: RwLock<Live>,
-    writing: Mutex<()>,
+    writing: Arc<Mutex<()>>,
     per_account: Buckets<Address>,
     /// The last block whose events are in the book.
     seen: watch::Sender<u64>,
@@ -94,14 +96,14 @@ impl Desk {
                 serde_json::from_str(&stored.offer.document).map_err(|e| unreadable("offer", &e))?;
             live.insert_offer(
                 stored.offer.hash,
-                LiveOffer { signed, open: 0, online: false, opening: 0, seq: stored.seq },
+                LiveOffer { signed, open: 0, online: false, unusable: None, opening: 0, seq: stored.seq },
             );
         }
         for stored in book.live_orders().await? {
             let signed: SignedOrder =
                 serde_json::from_str(&stored.order.document).map_err(|e| unreadable("order", &e))?;
             let hash = stored.order.hash;
-            live.insert_order(hash, LiveOrder { signed, opening: None, reasons: Vec::new(), seq: stored.seq });
+            live.insert_order(hash, LiveOrder::new(signed, stored.seq));
             if let OrderState::Opening { offer, batch } = stored.state {
                 live.begin_opening(hash, Opening { offer, batch });
             }
@@ -115,7 +117,7 @@ impl Desk {
             changed: Notify::new(),
             book,
             live: RwLock::new(live),
-            writing: Mutex::default(),
+            writing: Arc::default(),
             seen: watch::Sender::new(0),
         })
     }
@@ -128,8 +130,19 @@ impl Desk {
         self.live.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) async fn pen(&self) -> Pen<'_> {
-        Pen::take(self).await
+    pub(crate) async fn pen(self: &Arc<Self>) -> Pen {
+        Pen::take(Arc::clone(self)).await
+    }
+
+    /// Takes a token of an account that is known to have signed what was posted.
+    pub(crate) fn take_turn(&self, account: Address) -> Result<(), Refusal> {
+        self.per_account.take(account, Instant::now()).map_err(refuse::too_many)
+    }
+
+    /// Forgets some of what ended longer ago than it is kept; nothing live is among that.
+    pub(crate) async fn forget_ended(&self, now: UnixTime) -> Result<u64, StoreError> {
+        let before = UnixTime(now.0.saturating_sub(self.config.keep_ended.0.into()));
+        self.book.forget_ended(before, FORGET_AT_ONCE).await
     }
 
     /// Notes the last block whose events are in the book.
@@ -160,7 +173,7 @@ impl Desk {
     }
 
     /// Puts an offer on the book.
-    pub(crate) async fn post_offer(&self, signed: SignedOffer) -> Result<Accepted, Refusal> {
+    pub(crate) async fn post_offer(self: &Arc<Self>, signed: SignedOffer) -> Result<Accepted, Refusal> {
         let hash = signed.offer.signing_hash(&self.ledger.domain());
         if let Some(stored) = self.book.offer(hash).await.map_err(|e| refuse::internal(&e))? {
             return match stored.state {
@@ -169,34 +182,31 @@ impl Desk {
                 OfferState::Expired => Err(refuse::expired(signed.offer.valid_until, signed.offer.valid_until)),
             };
         }
-        self.per_account.take(signed.offer.provider, Instant::now()).map_err(refuse::too_many)?;
         let open = Intake { desk: self }.check_offer(hash, &signed).await?;
         let document = serde_json::to_string(&signed).map_err(|e| refuse::malformed(e.to_string()))?;
         let new = NewOffer { hash, provider: signed.offer.provider, valid_until: signed.offer.valid_until, document };
         self.pen().await.add_offer(new, signed, open).await?;
-        self.changed.notify_one();
         Ok(Accepted { hash })
     }
 
     /// Puts an order on the book.
-    pub(crate) async fn post_order(&self, signed: SignedOrder) -> Result<OrderView, Refusal> {
+    pub(crate) async fn post_order(self: &Arc<Self>, signed: SignedOrder) -> Result<OrderView, Refusal> {
         let hash = signed.order.signing_hash(&self.ledger.domain());
         match self.order_view(hash).await {
             Ok(known) => return Ok(known),
             Err(refusal) if refusal.code == RefusalCode::NotFound => {}
             Err(refusal) => return Err(refusal),
         }
-        self.per_account.take(signed.order.renter, Instant::now()).map_err(refuse::too_many)?;
-        Intake { desk: self }.check_order(&signed).await?;
-        if let Some(full) = self.pen().await.add_order(hash, signed).await.map_err(|e| refuse::internal(&e))? {
+        let free = Intake { desk: self }.check_order(&signed).await?;
+        let added = self.pen().await.add_order(hash, signed, Some(free)).await;
+        if let Some(full) = added.map_err(|e| refuse::internal(&e))? {
             return Err(full);
         }
-        self.changed.notify_one();
         self.order_view(hash).await
     }
 
     /// Takes an offer off the book for its provider.
-    pub(crate) async fn cancel_offer(&self, hash: B256, cancel: &SignedCancel) -> Result<(), Refusal> {
+    pub(crate) async fn cancel_offer(self: &Arc<Self>, hash: B256, cancel: &SignedCancel) -> Result<(), Refusal> {
         let provider = self.live().offer(hash).map(|live| live.signed.offer.provider);
         let provider = provider.ok_or_else(|| refuse::not_found("live offer", hash))?;
         self.check_cancel(hash, cancel, provider).await?;
@@ -208,7 +218,11 @@ impl Desk {
     }
 
     /// Takes an order off the book for its renter.
-    pub(crate) async fn cancel_order(&self, hash: B256, cancel: &SignedCancel) -> Result<OrderView, Refusal> {
+    pub(crate) async fn cancel_order(
+        self: &Arc<Self>,
+        hash: B256,
+        cancel: &SignedCancel,
+    ) -> Result<OrderView, Refusal> {
         let renter = self.live().order(hash).map(|live| live.signed.order.renter);
         let Some(renter) = renter else {
             let view = self.order_view(hash).await?;
@@ -235,7 +249,7 @@ impl Desk {
     }
 
     /// Puts an order that its renter placed on chain on the book, if this solver could ever open it.
-    pub(crate) async fn take_placed(&self, placed: &PlacedOrder) -> Result<(), TakeError> {
+    pub(crate) async fn take_placed(self: &Arc<Self>, placed: &PlacedOrder) -> Result<(), TakeError> {
         let (hash, order) = (placed.hash, &placed.order);
         if self.live().order(hash).is_some() || self.book.order(hash).await?.is_some() {
             return Ok(());
@@ -244,13 +258,12 @@ impl Desk {
             tracing::info!(order = %hash, renter = %order.renter, why, "an order placed on chain is not for this book");
             return Ok(());
         }
-        match self.pen().await.add_order(hash, SignedOrder::placed(order.clone())).await? {
+        match self.pen().await.add_order(hash, SignedOrder::placed(order.clone()), None).await? {
             None => tracing::info!(order = %hash, renter = %order.renter, "an order was placed on chain"),
             Some(full) => {
                 tracing::warn!(order = %hash, why = full.message, "no room for an order that was placed on chain");
             }
         }
-        self.changed.notify_one();
         Ok(())
     }
 
@@ -288,8 +301,7 @@ impl Desk {
         let state = match stored.state {
             OrderState::Waiting => WireState::Waiting { reasons: Vec::new() },
             OrderState::Opening { offer, .. } => WireState::Opening { offer },
-            OrderState::Filled { offer, agreement, transaction } => {
-                let provider = self.provider_of(offer).await.map_err(internal)?;
+            OrderState::Filled { offer, provider, agreement, transaction } => {
                 let kind = signed.order.kind.into();
                 WireState::Opened { agreement: Agreement { kind, id: agreement, offer, provider, transaction } }
             }
@@ -306,10 +318,5 @@ impl Desk {
         let Some(stored) = self.book.offer(offer_hash).await? else { return Ok(None) };
         let offer: SignedOffer = serde_json::from_str(&stored.offer.document).map_err(|e| unreadable("offer", &e))?;
         Ok(Some(Pair { offer_hash, offer, order_hash, order }))
-    }
-
-    /// Zero if the order was filled elsewhere by an offer that was never on this book.
-    async fn provider_of(&self, offer: B256) -> Result<Address, StoreError> {
-        Ok(self.book.offer(offer).await?.map_or(Address::ZERO, |stored| stored.offer.provider))
     }
 }

@@ -1,8 +1,8 @@
 //! The websocket of live events.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, interval_at, timeout};
 use utoipa::IntoParams;
 
 use super::Context;
+use super::caller::Caller;
 use super::input::Asked;
 use super::reply::Refused;
 use crate::feed::Subscription;
@@ -20,6 +21,8 @@ use crate::refuse;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// Nobody has anything to say here but pongs.
+const MAX_FRAME: usize = 1_024;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -34,17 +37,16 @@ pub(super) struct From {
     responses((status = SWITCHING_PROTOCOLS, description = "websocket", body = Event), (status = "default", body = Refusal)))]
 pub(super) async fn events(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     Asked(from): Asked<From>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Refused> {
     let upgrade = upgrade.map_err(|_| Refused(refuse::malformed("connect to this path with a websocket")))?;
-    let permit = Arc::clone(&context.subscribers)
-        .try_acquire_owned()
-        .map_err(|_| Refused(refuse::too_many(Duration::from_secs(5))))?;
-    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| async move {
+    let seat = context.subscribers.seat(caller)?;
+    Ok(upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).on_upgrade(move |socket| async move {
         let subscription = context.desk.feed.subscribe(from.after);
         serve(socket, subscription).await;
-        drop(permit);
+        drop(seat);
     }))
 }
 

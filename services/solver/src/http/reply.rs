@@ -31,6 +31,7 @@ fn status(code: RefusalCode) -> StatusCode {
         RefusalCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         RefusalCode::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         RefusalCode::BookFull | RefusalCode::ChainUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        RefusalCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         RefusalCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

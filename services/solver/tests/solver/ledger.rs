@@ -49,6 +49,12 @@ pub(crate) struct State {
     pub(crate) contract_signatures: HashMap<(Address, B256), Vec<u8>>,
     pub(crate) sets: HashMap<MediatorSetId, MediatorSetRecord>,
     pub(crate) down: bool,
+    /// Events cannot be read, all else can.
+    pub(crate) deaf: bool,
+    /// How often it was asked whether a nonce is used.
+    pub(crate) nonces: u64,
+    /// Offers whose counts were asked for.
+    pub(crate) counted: Vec<B256>,
     /// Openings that were mined.
     pub(crate) mined: Vec<(B256, B256)>,
     /// Answers by lasting key.
@@ -163,6 +169,11 @@ impl FakeLedger {
 
     pub(crate) fn fund(&self, account: Address, amount: Amount) {
         self.state().free.insert(account, amount);
+    }
+
+    /// The newest block.
+    pub(crate) fn height(&self) -> u64 {
+        self.state().blocks.len() as u64
     }
 
     /// Lets time pass in an empty block.
@@ -302,6 +313,9 @@ impl Ledger for FakeLedger {
     }
     async fn events(&self, from: u64, to: u64) -> Result<Vec<Located>, ReadError> {
         let state = self.up()?;
+        if state.deaf {
+            return Err(ReadError::Node { doing: "read events", code: -1, message: "deaf for the test".to_owned() });
+        }
         let mut found = Vec::new();
         for number in from.max(1)..=to {
             for (index, event) in state.blocks[number as usize - 1].iter().enumerate() {
@@ -344,7 +358,9 @@ impl Ledger for FakeLedger {
         Ok(None)
     }
     async fn open_count(&self, offer: B256) -> Result<u32, ReadError> {
-        Ok(self.up()?.counts.get(&offer).copied().unwrap_or(0))
+        let mut state = self.up()?;
+        state.counted.push(offer);
+        Ok(state.counts.get(&offer).copied().unwrap_or(0))
     }
     async fn agreement_count(&self) -> Result<u64, ReadError> {
         Ok(self.up()?.mined.len() as u64)
@@ -353,7 +369,9 @@ impl Ledger for FakeLedger {
         Ok(self.up()?.cancelled.contains(&offer))
     }
     async fn is_nonce_used(&self, renter: Address, nonce: U256) -> Result<bool, ReadError> {
-        Ok(self.up()?.used.contains(&(renter, nonce)))
+        let mut state = self.up()?;
+        state.nonces += 1;
+        Ok(state.used.contains(&(renter, nonce)))
     }
     async fn is_open_paused(&self) -> Result<bool, ReadError> {
         Ok(false)

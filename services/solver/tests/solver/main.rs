@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on should say where.
 
 mod batches;
+mod commits;
 mod intake;
 mod ledger;
 mod matching;
 mod placed;
+mod standing;
 mod support;

@@ -172,6 +172,7 @@ async fn a_restart_loses_nothing() {
     let view = solver.order_until(first, is_opened).await;
     let OrderState::Opened { agreement } = view.state else { unreachable!() };
     assert_eq!(agreement.offer, foreign.offer.signing_hash(&DOMAIN));
+    assert_eq!(agreement.provider, seller.address(), "although its offer was never here");
     solver.order_until(second, |state| *state == OrderState::Cancelled).await;
     solver.stop().await;
 }

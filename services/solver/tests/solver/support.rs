@@ -21,6 +21,8 @@ use crate::ledger::{DOMAIN, FakeLedger, START};
 pub(crate) struct Running {
     pub(crate) client: SolverClient,
     pub(crate) url: String,
+    /// What the solver writes to.
+    pub(crate) store: Store,
     stop: CancellationToken,
     task: JoinHandle<Result<(), SolverError>>,
     runtime: Runtime,
@@ -36,11 +38,12 @@ pub(crate) async fn start_with(ledger: &Arc<FakeLedger>, folder: &Path, config: 
     let (ledger, path) = (ledger.clone(), folder.join("solver.db"));
     let bound = runtime.spawn(async move {
         let follow = FollowOptions { poll: Duration::from_millis(5), ..FollowOptions::default() };
-        let ports = Ports { ledger, store: Store::open(&path).await.unwrap(), follow };
+        let store = Store::open(&path).await.unwrap();
+        let ports = Ports { ledger, store: store.clone(), follow };
         let config = SolverConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config };
-        Solver::bind(config, ports).await.unwrap()
+        (Solver::bind(config, ports).await.unwrap(), store)
     });
-    let solver = bound.await.unwrap();
+    let (solver, store) = bound.await.unwrap();
     let url = format!("http://{}", solver.address());
     let stop = CancellationToken::new();
     let serving = solver.serve(stop.clone());
@@ -51,7 +54,7 @@ pub(crate) async fn start_with(ledger: &Arc<FakeLedger>, folder: &Path, config: 
         }
         ended
     });
-    Running { client: SolverClient::new(&url).unwrap(), url, stop, task, runtime, folder: folder.to_owned() }
+    Running { client: SolverClient::new(&url).unwrap(), url, store, stop, task, runtime, folder: folder.to_owned() }
 }
 
 impl Running {
@@ -64,6 +67,7 @@ impl Running {
 
     /// Kills it where it stands. SQLite's own threads would die with the process; here they finish their last statement.
     pub(crate) async fn crash(self) {
+        drop(self.store);
         end(self.runtime).await;
         until(async || (!is_open(&self.folder)).then_some(())).await;
     }
@@ -96,7 +100,7 @@ pub(crate) async fn until<T>(ask: impl AsyncFn() -> Option<T>) -> T {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), asking).await.expect("the condition did not come true")

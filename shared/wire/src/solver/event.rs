@@ -30,13 +30,18 @@ pub enum EventBody {
         /// It.
         offer: Box<OfferView>,
     },
-    /// How many more agreements the offer takes has changed.
+    /// How many more agreements the offer takes has changed, or whether it can be opened.
     OfferChanged {
         /// Its hash.
         #[schema(value_type = String)]
         offer: B256,
         /// Agreements it still takes.
         free: u32,
+        /// Its provider takes agreements and was heard of lately.
+        online: bool,
+        /// Why nobody can open it at the moment although there is room, in a sentence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unusable: Option<String>,
     },
     /// An offer left the book.
     OfferRemoved {

@@ -45,6 +45,8 @@ pub enum RefusalCode {
     TooLong,
     /// The chain does not answer; nothing was changed.
     ChainUnavailable,
+    /// It took too long. Whether it was done is not known; asking again is harmless.
+    TimedOut,
     /// The solver failed; nothing was changed.
     Internal,
 }
@@ -56,6 +58,7 @@ impl RefusalCode {
         match self {
             Self::TooManyRequests
             | Self::ChainUnavailable
+            | Self::TimedOut
             | Self::Internal
             | Self::BookFull
             | Self::ProviderOffline
@@ -84,6 +87,7 @@ impl RefusalCode {
         match self {
             Self::TooManyRequests
             | Self::ChainUnavailable
+            | Self::TimedOut
             | Self::Internal
             | Self::BookFull
             | Self::FeeTooLow

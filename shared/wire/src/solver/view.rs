@@ -28,6 +28,9 @@ pub struct OfferView {
     pub free: u32,
     /// Its provider takes agreements and was heard of lately.
     pub online: bool,
+    /// Why nobody can open it at the moment although there is room, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
 }
 
 /// Filters of the offer list; each leaves out what does not fit. Cheapest first.
@@ -56,7 +59,7 @@ pub struct OfferQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub provider: Option<Address>,
-    /// Also offers that cannot be opened at the moment: full, or the provider is offline.
+    /// Also offers that cannot be opened at the moment: full, the provider is offline, or `unusable`.
     pub all: bool,
     /// At most so many; 1 to 200, 50 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
