@@ -9,7 +9,7 @@ use sublet_base::{GiB, MiB, Vcpus};
 use sublet_drivers::Helper;
 use sublet_drivers::qemu::{QemuConfig, QemuDriver};
 use sublet_images::Artefacts;
-use sublet_machine::{Driver, MachineSpec, Resources};
+use sublet_machine::{Clock, Driver, MachineSpec, Resources};
 
 use crate::hand;
 use crate::login::{Person, Times};
@@ -51,7 +51,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let store = Artefacts::locate()?.store()?;
     let image = store.prepare(&store.resolve(&options.image)?.digest)?;
     let resources = Resources { vcpus: Vcpus(1), memory: MiB(512), disk: GiB(2), pids: 512 };
-    let spec = MachineSpec { id: "bench".parse()?, resources, image };
+    let (hostname, clock) = ("bench".to_owned(), Clock::Host);
+    let spec = MachineSpec { id: "bench".parse()?, resources, image, hostname, clock };
     let flags = driver.flags(&spec)?;
     let person = Person::new(folder.path())?;
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());

@@ -10,8 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::FlockArg;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::folder::{Lock, lock_file};
 
 /// The cgroup hierarchies of this host.
 #[derive(Clone, Debug)]
@@ -75,6 +78,14 @@ impl Hierarchies {
     pub(crate) fn group(&self, name: &str) -> Group {
         Group { name: name.trim_start_matches('/').to_owned(), hierarchies: self.clone() }
     }
+}
+
+/// The file that keeps whoever makes a machine's cgroup and whoever takes away their parent apart, in the driver's folder.
+pub(crate) const PARENT_LOCK: &str = "cgroups.lock";
+
+/// Held while a machine's cgroup is made: nobody takes away the parent meanwhile.
+pub(crate) fn hold_parent(lock: &Path) -> io::Result<Lock> {
+    lock_file(lock, FlockArg::LockShared)
 }
 
 /// One machine's cgroup.
@@ -168,18 +179,23 @@ impl Group {
         })
     }
 
-    /// Removes it from every hierarchy. It must be empty. Harmless when absent.
-    pub(crate) fn remove(&self) -> io::Result<()> {
+    /// Removes it from every hierarchy, and the parent with the last of the driver's machines; `lock` is
+    /// [`PARENT_LOCK`]. It must be empty. Harmless when absent.
+    pub(crate) fn remove(&self, lock: &Path) -> io::Result<()> {
         let points = self.hierarchies.v1.iter().map(|(point, _)| point).chain(&self.hierarchies.v2);
-        for folder in points.map(|point| point.join(&self.name)) {
-            until(Duration::from_secs(5), "a cgroup stays busy", || match fs::remove_dir(&folder) {
+        let folders: Vec<PathBuf> = points.map(|point| point.join(&self.name)).collect();
+        for folder in &folders {
+            until(Duration::from_secs(5), "a cgroup stays busy", || match fs::remove_dir(folder) {
                 Ok(()) => Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
                 Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(false),
                 Err(e) => Err(e),
             })?;
-            // The parent belongs to this driver's folder; it goes with its last machine.
-            folder.parent().map(fs::remove_dir);
+        }
+        let _alone = lock_file(lock, FlockArg::LockExclusive)?;
+        for parent in folders.iter().filter_map(|folder| folder.parent()) {
+            // It stays as long as it holds another machine's.
+            fs::remove_dir(parent).ok();
         }
         Ok(())
     }
@@ -213,5 +229,27 @@ mod tests {
         assert_eq!(hybrid.missing(), Some("cpu"));
         let unified = Hierarchies::parse("32 25 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         assert_eq!(unified.group("/a/b").folder("memory"), Some("/sys/fs/cgroup/a/b".into()));
+    }
+    /// Folders stand in for a hierarchy.
+    #[test]
+    fn the_parent_stays_while_a_machine_is_being_started_and_goes_with_the_last() -> io::Result<()> {
+        let root = tempfile::tempdir()?;
+        let hierarchies = Hierarchies { v1: vec![(root.path().join("h"), vec!["pids".into()])], v2: None };
+        let (lock, parent) = (root.path().join(PARENT_LOCK), root.path().join("h/parent"));
+        let last = hierarchies.group("/parent/last");
+        fs::create_dir_all(parent.join("last"))?;
+        let starting = hold_parent(&lock)?;
+        let removing = thread::spawn({
+            let lock = lock.clone();
+            move || last.remove(&lock)
+        });
+        until(Duration::from_secs(10), "the last one stays", || Ok(!parent.join("last").exists()))?;
+        fs::create_dir(parent.join("next"))?;
+        drop(starting);
+        removing.join().expect("no panic")?;
+        assert!(parent.join("next").is_dir());
+        hierarchies.group("/parent/next").remove(&lock)?;
+        assert!(!parent.exists());
+        Ok(())
     }
 }

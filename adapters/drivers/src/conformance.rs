@@ -4,17 +4,20 @@
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sublet_base::Seconds;
 use sublet_machine::{Driver, DriverError, MachineSpec, Observed, Prepared};
-use sublet_wire::guest::{FromGuest, read_frame};
+use sublet_wire::guest::{Configure, FromGuest, ToGuest, read_frame, write_frame};
 use thiserror::Error;
 
 /// How long a guest may take to report; generous, because emulation on a busy host is slow.
 const BOOT: Duration = Duration::from_secs(120);
+/// A guest that runs says hello within this.
+const GREETING: Duration = Duration::from_secs(5);
 
 /// What is checked.
 pub struct Subject<'a> {
@@ -24,8 +27,10 @@ pub struct Subject<'a> {
     pub spec: MachineSpec,
     /// Each leaves a create of the spec half done, at a different place.
     pub half_created: Vec<HalfCreate<'a>>,
-    /// A port in the machine that sends back what it gets, if its image has one.
-    pub open_port: Option<u16>,
+    /// What to tell the guest, so that something listens on the open port.
+    pub task: Option<Configure>,
+    /// A port in the machine that sends back what it gets, once the guest does what it was told.
+    pub open_port: u16,
     /// A port in the machine on which nothing listens.
     pub closed_port: u16,
 }
@@ -111,6 +116,11 @@ fn stopped(driver: &dyn Driver, spec: &MachineSpec) -> Result<Prepared, Violatio
     if first != second {
         return Err(broken("a repeated create gives the same paths", (first, second)));
     }
+    let other = MachineSpec { hostname: "other".into(), ..spec.clone() };
+    match driver.create(&other) {
+        Err(DriverError::Taken(_)) => {}
+        made => return Err(broken("another spec under the same name is refused", made)),
+    }
     sees(driver, spec, Observed::Stopped, "a created machine is stopped")?;
     if !works("list works", driver.list())?.contains(&spec.id) {
         return Err(broken("a created machine is listed", driver.list()));
@@ -130,6 +140,9 @@ fn running(driver: &dyn Driver, subject: &Subject<'_>, prepared: &Prepared) -> R
     wrong_state("a running machine cannot be started", driver.start(&spec.id))?;
     wrong_state("a running machine cannot be resumed", driver.resume(&spec.id))?;
     let boot = hello(prepared)?;
+    // Held until the guest has acted on it: what is under way to a guest may be lost with the connection.
+    let told = subject.task.as_ref().map(|task| tell(prepared, task)).transpose();
+    let _channel = told.map_err(|e| broken("the guest takes its task", e))?;
     works("a running machine's use is measured", driver.stats(&spec.id))?;
     ports(driver, subject)?;
     Ok(boot)
@@ -141,9 +154,8 @@ fn ports(driver: &dyn Driver, subject: &Subject<'_>) -> Checked {
         Err(DriverError::Io { source, .. }) if source.kind() == io::ErrorKind::ConnectionRefused => {}
         other => return Err(broken("a port without a listener refuses", other)),
     }
-    let Some(port) = subject.open_port else { return Ok(()) };
     let rule = "bytes travel to a port and back";
-    let mut stream = works(rule, driver.dial(id, port))?;
+    let mut stream = works(rule, dial_when_open(driver, subject))?;
     let mut back = Vec::new();
     let mut talk = || {
         stream.set_read_timeout(Some(BOOT))?;
@@ -153,6 +165,21 @@ fn ports(driver: &dyn Driver, subject: &Subject<'_>) -> Checked {
     };
     talk().map_err(|e| broken(rule, e))?;
     if back == b"there and back" { Ok(()) } else { Err(broken(rule, back)) }
+}
+
+/// The guest may still be about to listen.
+fn dial_when_open(driver: &dyn Driver, subject: &Subject<'_>) -> Result<TcpStream, DriverError> {
+    let deadline = Instant::now() + BOOT;
+    loop {
+        match driver.dial(&subject.spec.id, subject.open_port) {
+            Err(DriverError::Io { source, .. })
+                if source.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            dialled => return dialled,
+        }
+    }
 }
 
 fn adoption(driver: &dyn Driver, subject: &Subject<'_>, prepared: &Prepared, boot: &str) -> Checked {
@@ -195,7 +222,10 @@ fn again(driver: &dyn Driver, spec: &MachineSpec, boot: &str) -> Checked {
     if next == boot && driver.kind() != sublet_machine::DriverKind::Fake {
         return Err(broken("another start is another boot", next));
     }
-    Ok(())
+    works("a running machine can be killed", driver.kill(&spec.id))?;
+    sees(driver, spec, Observed::Stopped, "a killed machine is stopped")?;
+    works("kill can be repeated", driver.kill(&spec.id))?;
+    works("a killed machine can be started again", driver.start(&spec.id))
 }
 
 /// From running, so that deleting has to kill it.
@@ -225,19 +255,32 @@ fn half_done_creates(subject: &Subject<'_>) -> Checked {
 
 /// Waits for the guest to report; returns the name of its boot.
 fn hello(prepared: &Prepared) -> Result<String, Violation> {
-    let rule = "the guest reports on its channel";
+    greeted(prepared).map(|(_, boot)| boot).map_err(|e| broken("the guest reports on its channel", e))
+}
+
+fn tell(prepared: &Prepared, task: &Configure) -> io::Result<UnixStream> {
+    let (mut channel, _) = greeted(prepared)?;
+    write_frame(&mut channel, &ToGuest::Configure(task.clone()))?;
+    Ok(channel)
+}
+
+/// A channel on which the guest said hello, and which boot it is. It may still be booting; and one that misses that a
+/// connection followed another at once greets nobody, so that a host connects again.
+fn greeted(prepared: &Prepared) -> io::Result<(UnixStream, String)> {
     let deadline = Instant::now() + BOOT;
     loop {
-        match crate::guest::connect(&prepared.guest_channel).and_then(first_frame) {
-            Ok(FromGuest::Hello { boot, .. }) => return Ok(boot),
-            Ok(other) => return Err(broken(rule, other)),
-            Err(e) if Instant::now() > deadline => return Err(broken(rule, e)),
+        let greeting = || {
+            let mut channel = crate::guest::connect(&prepared.guest_channel)?;
+            channel.set_read_timeout(Some(GREETING))?;
+            let first: FromGuest = read_frame(&mut channel)?;
+            channel.set_read_timeout(Some(BOOT))?;
+            Ok((channel, first))
+        };
+        match greeting() {
+            Ok((channel, FromGuest::Hello { boot, .. })) => return Ok((channel, boot)),
+            Ok((_, other)) => return Err(io::Error::other(format!("{other:?} before a hello"))),
+            Err(e) if Instant::now() > deadline => return Err(e),
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
     }
-}
-
-fn first_frame(mut stream: UnixStream) -> io::Result<FromGuest> {
-    stream.set_read_timeout(Some(BOOT))?;
-    read_frame(&mut stream)
 }

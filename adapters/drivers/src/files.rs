@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use sublet_base::MachineId;
-
 /// Writes `content` so that a crash leaves the old file or the new one, never a part. Mode 0600.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let next = path.with_extension("next");
@@ -37,20 +35,4 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
-}
-
-/// The machines that have a folder in `folder`, sorted.
-pub(crate) fn machines_in(folder: &Path) -> io::Result<Vec<MachineId>> {
-    let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        entries => entries?,
-    };
-    let mut ids = Vec::new();
-    for entry in entries {
-        if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
-            ids.push(id);
-        }
-    }
-    ids.sort();
-    Ok(ids)
 }

@@ -11,7 +11,7 @@ use sublet_base::Seconds;
 use sublet_drivers::conformance::{HalfCreate, Subject, check};
 use sublet_drivers::container::ContainerDriver;
 use sublet_machine::{Driver, DriverError, MachineSpec, Observed};
-use support::{Rig, task};
+use support::{Rig, looks, task};
 
 /// What a create has made after each of its steps.
 fn half_created(rig: &Rig) -> Vec<HalfCreate<'_>> {
@@ -42,7 +42,8 @@ fn it_conforms() {
         open: &open,
         spec: rig.spec("one"),
         half_created: half_created(&rig),
-        open_port: None,
+        task: Some(task(&rig.worker(&["echo-port", "4000"]))),
+        open_port: 4000,
         closed_port: 9,
     };
     check(&subject).unwrap_or_else(|violation| panic!("{violation}"));
@@ -85,6 +86,24 @@ fn limits_hold() {
         let outcome = rig.run_task(name, &rig.worker(&words));
         assert_eq!(outcome.stdout.trim(), wanted, "{name}: {outcome:?}");
     }
+    rig.assert_no_trace();
+}
+
+#[test]
+fn a_task_cannot_tell_who_runs_it() {
+    let Some(rig) = Rig::new() else { return };
+    let look = rig.worker(&["look"]);
+    let [all, host, _] = looks::parts(&rig.run_task("job-7", &look).stdout);
+    assert!(all.starts_with(looks::LOOKS), "{all}");
+    assert_eq!(looks::limit(&all, "Max open files"), ["1024", "16384"]);
+    assert_eq!(looks::limit(&all, "Max core file size"), ["0", "0"]);
+    // Another host's daemon may have been started by somebody with other habits.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(4242)]).expect("root may");
+    let [other, other_host, _] = looks::parts(&rig.run_task("mediation-of-job-7", &look).stdout);
+    assert_eq!((all, host), (other, other_host.clone()));
+    let folder = rig.root().display().to_string();
+    assert!(!other_host.contains("job-7") && !other_host.contains(&folder), "{other_host}");
     rig.assert_no_trace();
 }
 

@@ -1,6 +1,9 @@
 //! Real virtual machines on this host, emulated where it must be. Needs the kernel and initrd that `make images` puts
 //! into the cache, and root or an openable `/dev/net/tun`; says so and skips without.
 
+#[path = "support/looks.rs"]
+mod looks;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use sublet_base::{Digest, GiB, MachineId, MiB, Seconds, Vcpus};
 use sublet_drivers::conformance::{HalfCreate, Subject, check};
 use sublet_drivers::qemu::{QemuConfig, QemuDriver};
 use sublet_drivers::{Helper, guest};
-use sublet_machine::{DiskImage, Driver, DriverError, ImageConfig, MachineSpec, Observed, Resources};
+use sublet_machine::{Clock, DiskImage, Driver, DriverError, ImageConfig, MachineSpec, Observed, Resources};
 use sublet_wire::guest::{Configure, FromGuest, ToGuest, Workload, read_frame, write_frame};
 
 /// Patience with emulation on a busy host.
@@ -84,7 +87,8 @@ impl Rig {
         let resources = Resources { vcpus: Vcpus(2), memory: MiB(160), disk: GiB(1), pids: 32 };
         let rootfs = self.folder.path().join("image.erofs");
         let image = DiskImage { digest: Digest([7; 32]), rootfs, config: ImageConfig::default() };
-        MachineSpec { id: name.parse().expect("a name"), resources, image }
+        let id = name.parse().expect("a name");
+        MachineSpec { id, resources, image, hostname: "job".into(), clock: Clock::Host }
     }
 
     /// Nothing of any machine is left on the host.
@@ -140,10 +144,13 @@ fn configure(driver: &QemuDriver, id: &MachineId, words: &[&str]) -> std::os::un
     let argv = std::iter::once("/bin/worker").chain(words.iter().copied()).map(str::to_owned).collect();
     let hello: FromGuest = read_frame(&mut channel).expect("a greeting");
     assert!(matches!(hello, FromGuest::Hello { version: 1, .. }), "{hello:?}");
-    let workload = Workload::Task { argv, cwd: String::new() };
-    let wish = Configure { hostname: id.to_string(), workload, env: vec![], files: vec![], pids: 32 };
-    write_frame(&mut channel, &ToGuest::Configure(wish)).expect("told");
+    write_frame(&mut channel, &ToGuest::Configure(task(argv))).expect("told");
     channel
+}
+
+fn task(argv: Vec<String>) -> Configure {
+    let workload = Workload::Task { argv, cwd: String::new() };
+    Configure { hostname: "job".into(), workload, env: vec![], files: vec![], pids: 32 }
 }
 
 fn finish(driver: &QemuDriver, id: &MachineId, words: &[&str]) -> Outcome {
@@ -188,7 +195,8 @@ fn it_conforms() {
         open: &open,
         spec: rig.spec("one"),
         half_created: half_created(&rig),
-        open_port: None,
+        task: Some(task(["/bin/worker", "echo-port", "4000"].map(String::from).into())),
+        open_port: 4000,
         closed_port: 9,
     };
     check(&subject).unwrap_or_else(|violation| panic!("{violation}"));
@@ -215,6 +223,31 @@ fn a_kernel_of_its_own_with_limits_that_hold() {
             None => assert_ne!(outcome.code, Some(0), "{name}: {outcome:?}\n{console}"),
         }
         driver.delete(&spec.id).expect("deleted");
+    }
+    rig.assert_no_trace();
+}
+
+#[test]
+fn a_task_cannot_tell_who_runs_it_nor_when() {
+    let Some(rig) = Rig::new() else { return };
+    let driver = rig.driver();
+    let look = |name: &str| {
+        let resources = Resources { vcpus: Vcpus(1), ..rig.spec(name).resources };
+        let spec = MachineSpec { resources, clock: Clock::Fixed, ..rig.spec(name) };
+        driver.create(&spec).expect("created");
+        driver.start(&spec.id).expect("started");
+        let outcome = finish(&driver, &spec.id, &["look"]);
+        driver.delete(&spec.id).expect("deleted");
+        looks::parts(&outcome.stdout)
+    };
+    let [all, host, time] = look("job-7");
+    assert!(all.starts_with(looks::LOOKS), "{all}");
+    assert_eq!(looks::limit(&all, "Max open files"), ["1024", "16384"]);
+    let [other, other_host, other_time] = look("mediation-of-job-7");
+    assert_eq!((all, host), (other, other_host));
+    for time in [time, other_time] {
+        let seconds: u64 = time.trim().parse().expect("a number");
+        assert!((1_735_689_600..1_735_689_600 + 3600).contains(&seconds), "the first hour of 2025: {seconds}");
     }
     rig.assert_no_trace();
 }

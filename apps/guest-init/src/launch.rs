@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 
@@ -20,6 +20,29 @@ pub(crate) fn command(program: &Path, arguments: &[String], group: Option<&str>)
     command
 }
 
+/// Limits of every workload, soft and hard, so that no two machines differ in what their kernels or hosts preset. A
+/// group bounds the processes.
+const LIMITS: [(Resource, u64, u64); 7] = [
+    (Resource::RLIMIT_CORE, 0, 0),
+    (Resource::RLIMIT_MEMLOCK, 8 << 20, 8 << 20),
+    (Resource::RLIMIT_MSGQUEUE, 819_200, 819_200),
+    (Resource::RLIMIT_NOFILE, 1024, 16_384),
+    (Resource::RLIMIT_NPROC, 65_536, 65_536),
+    (Resource::RLIMIT_SIGPENDING, 16_384, 16_384),
+    (Resource::RLIMIT_STACK, 8 << 20, RLIM_INFINITY),
+];
+
+/// Sets [`LIMITS`]; where the runtime allows less, that stays.
+fn limit() {
+    for (resource, soft, hard) in LIMITS {
+        if setrlimit(resource, soft, hard).is_err()
+            && let Ok((_, most)) = getrlimit(resource)
+        {
+            let _ = setrlimit(resource, soft.min(most), hard.min(most));
+        }
+    }
+}
+
 /// Becomes the program; returns only if that fails: 126 as a shell would, 127 if there is no program.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let [group, program, arguments @ ..] = args else { return ExitCode::from(127) };
@@ -31,8 +54,8 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     }
     let _ = setsid();
     let _ = SigSet::empty().thread_set_mask();
-    // As systemd sets them; where the runtime allows less, that stays. Standard error is the workload's already.
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, 1024, 524_288);
+    limit();
+    // Standard error is the workload's already.
     let error = Command::new(program).args(arguments).exec();
     crate::log(&format!("cannot run {}: {error}", program.display()));
     ExitCode::from(126)

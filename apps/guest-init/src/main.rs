@@ -95,6 +95,8 @@ fn role(args: Vec<OsString>) -> Result<Role, String> {
 /// Stage 2. Returns only if it cannot begin.
 fn serve(layout: Layout, endpoint: channel::Endpoint) -> ExitCode {
     sys::block_signals();
+    // In a container it would be that of whoever started the host.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     if layout.place == Place::VirtualMachine {
         vm::prepare();
     }

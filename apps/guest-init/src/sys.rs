@@ -37,6 +37,14 @@ pub(crate) fn load_module(file: &File) -> io::Result<()> {
     }
 }
 
+/// Sets the time, in seconds since 1970.
+pub(crate) fn set_clock(seconds: i64) -> io::Result<()> {
+    let time = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
+    // SAFETY: the call reads the structure, which outlives it.
+    Errno::result(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) })?;
+    Ok(())
+}
+
 /// Turns the (virtual) computer off; restarts it where it has no switch.
 pub(crate) fn power_off() {
     for how in [libc::LINUX_REBOOT_CMD_POWER_OFF, libc::LINUX_REBOOT_CMD_RESTART] {

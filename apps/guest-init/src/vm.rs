@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
+use sublet_wire::guest::CLOCK_WORD;
 
 use crate::machine::Machine;
 use crate::{log, shutdown, sys};
@@ -56,6 +57,16 @@ fn say(what: &str, result: std::io::Result<()>) {
     if let Err(e) = result {
         log(&format!("{what}: {e}"));
     }
+}
+
+/// Sets the clock to what the driver wants, if it wants any time but the host's.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn set_clock() -> std::io::Result<()> {
+    let command_line = fs::read_to_string("/proc/cmdline")?;
+    let wanted = command_line.split_whitespace().find_map(|word| word.strip_prefix(CLOCK_WORD)?.parse().ok());
+    wanted.map_or(Ok(()), sys::set_clock)
 }
 
 /// Shuts down when somebody presses the power button.

@@ -107,6 +107,9 @@ pub enum DriverError {
     /// The driver has no such machine.
     #[error("there is no machine {0} here")]
     NotFound(MachineId),
+    /// A machine of this name exists and is to be something else.
+    #[error("machine {0} exists, and is to be something else")]
+    Taken(MachineId),
     /// The machine exists but is in the wrong state for this.
     #[error("machine {id} is {observed:?}, which does not allow to {operation}")]
     WrongState {
@@ -164,7 +167,7 @@ pub trait Driver: Send + Sync {
     /// Prepares disks and folders. Repeating it with the same spec is harmless; a half-done create is completed.
     ///
     /// # Errors
-    /// [`DriverError`]; whatever was made is removed by [`Driver::delete`].
+    /// [`DriverError::Taken`] for another spec; whatever was made is removed by [`Driver::delete`].
     fn create(&self, spec: &MachineSpec) -> Result<Prepared, DriverError>;
 
     /// Starts a stopped machine; it runs on when this process dies.
@@ -204,7 +207,8 @@ pub trait Driver: Send + Sync {
     /// [`DriverError`] if something could not be removed; repeat it.
     fn delete(&self, id: &MachineId) -> Result<(), DriverError>;
 
-    /// What is there, by looking.
+    /// What is there, by looking; waits for an operation under way. What can never run again is done away with and
+    /// counts as stopped.
     ///
     /// # Errors
     /// [`DriverError`] if looking failed, which says nothing about the machine.

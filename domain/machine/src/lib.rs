@@ -11,4 +11,4 @@ pub use driver::{
     Capabilities, Driver, DriverError, DriverKind, Isolation, MachineStats, Observed, Prepared, Unusable,
 };
 pub use lifecycle::{DEFAULT_GRACE, Denied, Effect, Event, Guest, Lifecycle, Phase};
-pub use spec::{DiskImage, ImageConfig, ImageRef, MachineSpec, Resources};
+pub use spec::{Clock, DiskImage, ImageConfig, ImageRef, MachineSpec, Resources};

@@ -51,6 +51,18 @@ pub struct DiskImage {
     pub config: ImageConfig,
 }
 
+/// What the clock inside a machine shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// The host's time.
+    #[default]
+    Host,
+    /// The same time at every start, for results that must not depend on when they were made. Only a driver whose
+    /// machines have a kernel of their own can give it; elsewhere it is the host's all the same.
+    Fixed,
+}
+
 /// Everything a driver needs to create a machine. What runs inside is told to the guest over its channel, not here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {
@@ -60,4 +72,10 @@ pub struct MachineSpec {
     pub resources: Resources,
     /// Root file system.
     pub image: DiskImage,
+    /// Host name inside; never made from `id`, which differs between those who run the same job.
+    #[serde(default)]
+    pub hostname: String,
+    /// The time inside.
+    #[serde(default)]
+    pub clock: Clock,
 }

@@ -288,6 +288,10 @@ async fn send_from(
     to: &mpsc::Sender<Result<v1::Chunk, Status>>,
 ) -> std::io::Result<bool> {
     let mut file = tokio::fs::File::open(path).await?;
+    // A console that has grown too long begins anew.
+    if file.metadata().await?.len() < *at {
+        *at = 0;
+    }
     file.seek(SeekFrom::Start(*at)).await?;
     let mut piece = vec![0; PIECE];
     loop {
@@ -299,5 +303,26 @@ async fn send_from(
         if to.send(Ok(v1::Chunk { data: piece[..count].to_vec() })).await.is_err() {
             return Ok(false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_that_begins_anew_is_followed_from_its_beginning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("console");
+        let (to, mut from) = mpsc::channel(8);
+        let (mut at, mut said) = (0, Vec::new());
+        for text in ["a long beginning, ", "and anew"] {
+            std::fs::write(&path, text).expect("written");
+            assert!(send_from(&path, &mut at, &to).await.expect("read"));
+            while let Ok(chunk) = from.try_recv() {
+                said.extend(chunk.expect("a piece").data);
+            }
+        }
+        assert_eq!(said, b"a long beginning, and anew");
     }
 }

@@ -358,7 +358,8 @@ impl Owner {
                     with_causes(e.as_ref())
                 )
             })?;
-            let spec = MachineSpec { id: request.id.clone(), resources: request.resources, image };
+            let (hostname, clock) = (request.guest.hostname.clone(), request.clock);
+            let spec = MachineSpec { id: request.id.clone(), resources: request.resources, image, hostname, clock };
             driver.create(&spec).map(drop).map_err(|e| with_causes(&e))
         });
     }

@@ -1,6 +1,7 @@
 //! Every machine of the host: who owns it, what it has taken, and what is to be done when the host starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_base::MachineId;
@@ -25,7 +26,12 @@ pub(crate) struct Shared {
     machines: Mutex<BTreeMap<MachineId, Handle>>,
     ledger: Mutex<Ledger>,
     changes: broadcast::Sender<MachineId>,
-    reports: OnceCell<Vec<DriverReport>>,
+    /// Set once the drivers have been asked.
+    probed: OnceCell<()>,
+    /// What they said last.
+    reports: Mutex<Vec<DriverReport>>,
+    /// They are being asked again.
+    asking: AtomicBool,
     /// Held while a name is being taken.
     naming: tokio::sync::Mutex<()>,
     owners: TaskTracker,
@@ -63,7 +69,9 @@ impl Shared {
             machines: Mutex::default(),
             ledger: Mutex::new(ledger),
             changes: broadcast::channel(256).0,
-            reports: OnceCell::new(),
+            probed: OnceCell::new(),
+            reports: Mutex::default(),
+            asking: AtomicBool::new(false),
             naming: tokio::sync::Mutex::default(),
             owners: TaskTracker::new(),
             stop,
@@ -170,13 +178,29 @@ impl Shared {
         self.changed(id);
     }
 
-    /// What the drivers can do. Probes them the first time.
-    pub(crate) async fn reports(&self) -> &[DriverReport] {
-        self.reports.get_or_init(|| probe_all(self.ports.drivers.clone())).await
+    /// What the drivers can do, as they said last; the first time, once they have said it. Those that cannot be used are
+    /// asked again meanwhile, and probe themselves no more than once a minute.
+    pub(crate) async fn reports(self: &Arc<Self>) -> Vec<DriverReport> {
+        self.probed.get_or_init(|| self.ask_drivers()).await;
+        let reports = locked(&self.reports).clone();
+        if reports.iter().any(|report| report.state.is_err()) && !self.asking.swap(true, Ordering::SeqCst) {
+            let shared = self.clone();
+            self.owners.spawn(async move {
+                shared.ask_drivers().await;
+                shared.asking.store(false, Ordering::SeqCst);
+            });
+        }
+        reports
     }
 
-    pub(crate) async fn report(&self) -> HostReport {
-        let drivers = self.reports().await.to_vec();
+    async fn ask_drivers(&self) {
+        let found = probe_all(self.ports.drivers.clone()).await;
+        let known = std::mem::replace(&mut *locked(&self.reports), found.clone());
+        found.iter().filter(|report| !known.contains(report)).for_each(tell);
+    }
+
+    pub(crate) async fn report(self: &Arc<Self>) -> HostReport {
+        let drivers = self.reports().await;
         let ledger = locked(&self.ledger);
         HostReport { total: ledger.total(), free: ledger.free(), drivers }
     }
@@ -197,7 +221,7 @@ impl Shared {
     pub(crate) async fn create(self: &Arc<Self>, request: MachineRequest) -> Result<Record, Fault> {
         let kind = match self.handle(&request.id) {
             Ok(handle) => handle.state.borrow().driver,
-            Err(_) => choose(request.driver, &request.guest.workload, self.reports().await)?,
+            Err(_) => choose(request.driver, &request.guest.workload, &self.reports().await)?,
         };
         let handle = self.name(request, kind).await?;
         settled(handle).await
@@ -295,15 +319,17 @@ async fn probe_all(drivers: Vec<Arc<dyn Driver>>) -> Vec<DriverReport> {
             let remedy = "look at the host's log".to_owned();
             Err(sublet_machine::Unusable { reason: format!("its probe broke: {e}"), remedy })
         });
-        match &state {
-            Ok(can) => {
-                tracing::info!(driver = %kind, isolation = ?can.isolation, accelerated = can.accelerated, "usable")
-            }
-            Err(unusable) => tracing::warn!(driver = %kind, reason = %unusable, "not usable"),
-        }
         reports.push(DriverReport { kind, state });
     }
     reports
+}
+
+fn tell(report: &DriverReport) {
+    let driver = report.kind;
+    match &report.state {
+        Ok(can) => tracing::info!(%driver, isolation = ?can.isolation, accelerated = can.accelerated, "usable"),
+        Err(unusable) => tracing::warn!(%driver, reason = %unusable, "not usable"),
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

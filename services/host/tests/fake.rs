@@ -50,6 +50,18 @@ async fn run(host: &Host, name: &str, argv: &[&str]) -> MachineView {
 }
 
 #[tokio::test]
+async fn a_driver_that_was_put_right_is_used_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = fake(folder.path());
+    driver.be_unusable(true);
+    let host = Host::start(folder.path(), vec![driver.clone()]).await;
+    assert!(host.client.create(request("one", login())).await.is_err());
+    driver.be_unusable(false);
+    eventually("it is created", async || host.client.create(request("one", login())).await.ok()).await;
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn a_task_runs_and_its_result_is_fetched_and_repeatable() {
     let folder = tempfile::tempdir().expect("a folder");
     let host = host(folder.path()).await;
@@ -353,7 +365,7 @@ async fn what_cannot_be_seen_after_a_restart_can_still_be_deleted() {
 
 /// Puts a guest of our own making in the place of a running machine's, which serves each connection with `serve`.
 fn replace_guest(folder: &Path, name: &str, serve: impl Fn(UnixStream) + Send + 'static) {
-    let socket = folder.join("fake").join(name).join("guest.sock");
+    let socket = folder.join("fake/machines").join(name).join("guest.sock");
     std::fs::remove_file(&socket).expect("the guest listens");
     let listener = UnixListener::bind(&socket).expect("listens");
     std::thread::spawn(move || listener.incoming().flatten().for_each(serve));

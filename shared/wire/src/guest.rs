@@ -15,7 +15,7 @@
 //!
 //! In a container the driver starts the init as `/run/sublet/init --channel unix:/run/sublet/guest.sock`. It listens
 //! there (removing what an earlier boot left), serves one client at a time, and takes SIGTERM as [`ToGuest::Shutdown`].
-//! Host name, mounts, `lo` and limits are the driver's: it is refused them and goes on. Without `--channel` it is PID 1
+//! The kernel's host name, mounts, `lo` and limits are the driver's. Without `--channel` it is PID 1
 //! of a virtual machine and does all of that itself.
 
 use std::io::{self, Read, Write};
@@ -31,6 +31,9 @@ pub const CHUNK: usize = 64 << 10;
 pub const PROBE_MARKER: &str = "sublet-probe: the guest runs";
 /// Name of the virtio-serial port.
 pub const PORT_NAME: &str = "org.sublet.guest";
+/// Word on the kernel's command line, followed by a number: the Unix time at which the workload begins. Without it the
+/// clock is the host's.
+pub const CLOCK_WORD: &str = "sublet.clock=";
 /// Where the channel is inside a container.
 pub const CONTAINER_SOCKET: &str = "/run/sublet/guest.sock";
 /// Folder whose files become the task's outputs, inside the machine.

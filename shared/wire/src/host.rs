@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sublet_base::{B256, Digest, GiB, MachineId, MiB, Seconds, Vcpus};
-use sublet_machine::{DriverKind, Guest, ImageRef, Isolation, Phase, Resources};
+use sublet_machine::{Clock, DriverKind, Guest, ImageRef, Isolation, Phase, Resources};
 
 use crate::guest::{Configure, File, Workload};
 pub use crate::guest::{MAX_ITEMS, Malformed, check_keys};
@@ -36,6 +36,9 @@ pub struct MachineRequest {
     pub driver: Option<DriverKind>,
     /// What runs inside. Its `pids` is `resources.pids`.
     pub guest: Configure,
+    /// What the time inside is.
+    #[serde(default)]
+    pub clock: Clock,
 }
 
 /// A machine as its host reports it.
@@ -135,6 +138,23 @@ fn driver_of(number: i32) -> Result<Option<DriverKind>, Malformed> {
     }
 }
 
+impl From<Clock> for v1::Clock {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::Host => Self::Host,
+            Clock::Fixed => Self::Fixed,
+        }
+    }
+}
+
+fn clock_of(number: i32) -> Result<Clock, Malformed> {
+    match v1::Clock::try_from(number) {
+        Ok(v1::Clock::Host) => Ok(Clock::Host),
+        Ok(v1::Clock::Fixed) => Ok(Clock::Fixed),
+        Err(_) => Err(malformed("clock", format!("there is no clock {number}"))),
+    }
+}
+
 fn malformed(field: &'static str, problem: impl Into<String>) -> Malformed {
     Malformed::new(field, problem)
 }
@@ -173,6 +193,7 @@ impl TryFrom<v1::CreateMachineRequest> for MachineRequest {
             image: ImageRef { name: request.image_name, digest },
             driver: driver_of(request.driver)?,
             guest: configure(guest, resources.pids)?,
+            clock: clock_of(request.clock)?,
         })
     }
 }
@@ -204,6 +225,7 @@ impl From<MachineRequest> for v1::CreateMachineRequest {
             image_name: request.image.name,
             image_digest: request.image.digest.to_string(),
             driver: request.driver.map_or(v1::Driver::Auto, Into::into).into(),
+            clock: v1::Clock::from(request.clock).into(),
             guest: Some(v1::Guest {
                 hostname: guest.hostname,
                 workload: Some(workload),

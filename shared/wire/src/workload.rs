@@ -2,7 +2,7 @@
 //! on who runs the job, nor on the agreement's number.
 
 use sublet_base::{Address, GiB, MachineId};
-use sublet_machine::{DriverKind, ImageRef, Resources};
+use sublet_machine::{Clock, DriverKind, ImageRef, Resources};
 use sublet_market as market;
 
 use crate::guest::{Configure, Workload};
@@ -20,9 +20,13 @@ impl MachineRequest {
     #[must_use]
     pub fn for_job(id: MachineId, job: market::JobDocument, driver: Option<DriverKind>) -> Self {
         let env = job.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let clock = match job.class {
+            market::Class::None => Clock::Host,
+            market::Class::Exact => Clock::Fixed,
+        };
         let workload = Workload::Task { argv: job.argv, cwd: "/".into() };
         let guest = Configure { hostname: TASK_HOSTNAME.into(), workload, env, files: vec![], pids: TASK_PIDS };
-        Self { id, resources: resources(&job.resources, TASK_PIDS), image: image(job.image), driver, guest }
+        Self { id, resources: resources(&job.resources, TASK_PIDS), image: image(job.image), driver, guest, clock }
     }
 
     /// The machine `id` that a lease's renter logs in to. The request must have been checked.
@@ -31,7 +35,8 @@ impl MachineRequest {
         let workload = Workload::Login { authorized_keys: wanted.ssh_keys };
         let hostname = wanted.name.to_string();
         let guest = Configure { hostname, workload, env: vec![], files: vec![], pids: LOGIN_PIDS };
-        Self { id, resources: resources(&wanted.resources, LOGIN_PIDS), image: image(wanted.image), driver, guest }
+        let (resources, image) = (resources(&wanted.resources, LOGIN_PIDS), image(wanted.image));
+        Self { id, resources, image, driver, guest, clock: Clock::Host }
     }
 }
 
@@ -102,6 +107,9 @@ mod tests {
         let made = |name: &str| MachineRequest::for_job(name.parse().expect("a name"), job.clone(), None);
         let (provider, mediator) = (made("job-7"), made("mediation-7"));
         assert_eq!((&provider.guest, provider.resources), (&mediator.guest, mediator.resources));
+        assert_eq!((provider.clock, mediator.clock), (Clock::Fixed, Clock::Fixed));
+        let unchecked = market::JobDocument { class: market::Class::None, ..job.clone() };
+        assert_eq!(MachineRequest::for_job("job-8".parse().expect("a name"), unchecked, None).clock, Clock::Host);
         assert_eq!(provider.guest.env, ["A=1", "B=2"]);
         assert_eq!((provider.resources.memory, provider.resources.disk), (MiB(64), GiB(1)));
     }

@@ -1,7 +1,7 @@
 //! The host's interface at the door: what is valid comes back the same, what is not is refused by field.
 
 use sublet_base::{B256, Digest, GiB, MiB, Seconds, Vcpus};
-use sublet_machine::{DriverKind, Guest, ImageRef, Phase, Resources};
+use sublet_machine::{Clock, DriverKind, Guest, ImageRef, Phase, Resources};
 use sublet_wire::guest::{CHUNK, Configure, File, Workload};
 use sublet_wire::host::{MAX_ITEMS, MachineRequest, MachineView, TaskResult, check_keys, v1};
 
@@ -18,6 +18,7 @@ fn request(workload: Workload) -> MachineRequest {
             files: vec![File { path: "/etc/motd".into(), mode: 0o644, content: "hi".into() }],
             pids: 99,
         },
+        clock: Clock::Fixed,
     }
 }
 
@@ -37,7 +38,7 @@ fn requests_come_back_the_same() {
 #[test]
 fn each_impossible_field_is_named() {
     type Spoil = fn(&mut v1::CreateMachineRequest);
-    let cases: [(&str, Spoil); 14] = [
+    let cases: [(&str, Spoil); 15] = [
         ("name", |r| r.name = "../up".into()),
         ("resources", |r| r.resources = None),
         ("resources.vcpus", |r| r.resources = Some(v1::Resources { vcpus: 0, memory_mib: 1, disk_gib: 1, pids: 8 })),
@@ -47,6 +48,7 @@ fn each_impossible_field_is_named() {
         ("resources.pids", |r| r.resources = Some(v1::Resources { vcpus: 1, memory_mib: 1, disk_gib: 1, pids: 1 })),
         ("image_digest", |r| r.image_digest = "sha256:../../etc/passwd".into()),
         ("driver", |r| r.driver = 77),
+        ("clock", |r| r.clock = 77),
         ("guest", |r| r.guest = None),
         ("guest.workload", |r| r.guest.iter_mut().for_each(|g| g.workload = None)),
         ("guest.hostname", |r| r.guest.iter_mut().for_each(|g| g.hostname = "a b".into())),

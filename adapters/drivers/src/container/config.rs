@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use sublet_machine::MachineSpec;
 use sublet_wire::guest::CONTAINER_SOCKET;
 
+use super::limits::{resources, rlimits};
+
 /// Where the init is inside.
 pub(super) const INIT: &str = "/run/sublet/init";
 
@@ -62,7 +64,7 @@ pub(super) fn runtime_config(spec: &MachineSpec, places: &Places<'_>) -> Value {
     json!({
         "ociVersion": "1.0.2",
         "root": { "path": places.rootfs, "readonly": false },
-        "hostname": spec.id.as_str(),
+        "hostname": spec.hostname,
         "process": process(),
         "mounts": mounts(places),
         "linux": {
@@ -99,22 +101,6 @@ fn process() -> Value {
     })
 }
 
-/// Explicit limits, none above what we have ourselves: raising one takes a capability the host may lack.
-fn rlimits() -> Vec<Value> {
-    use nix::sys::resource::{Resource, getrlimit};
-    let wanted = [
-        ("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE, 65_536),
-        ("RLIMIT_CORE", Resource::RLIMIT_CORE, 0),
-        ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK, 8 << 20),
-        ("RLIMIT_MSGQUEUE", Resource::RLIMIT_MSGQUEUE, 819_200),
-    ];
-    let limit = |(name, resource, wanted): (&str, Resource, u64)| {
-        let most = getrlimit(resource).map_or(wanted, |(_, hard)| wanted.min(hard));
-        json!({ "type": name, "hard": most, "soft": most })
-    };
-    wanted.into_iter().map(limit).collect()
-}
-
 fn mounts(places: &Places<'_>) -> Value {
     let mount = |destination: &str, kind: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
     json!([
@@ -130,24 +116,6 @@ fn mounts(places: &Places<'_>) -> Value {
         },
         { "destination": INIT, "type": "bind", "source": places.init, "options": ["bind", "ro", "nosuid", "nodev"] },
     ])
-}
-
-fn resources(spec: &MachineSpec, swap: bool) -> Value {
-    let period = 100_000;
-    let memory = spec.resources.memory.bytes();
-    let mut limits = json!({ "limit": memory });
-    if swap {
-        limits["swap"] = json!(memory);
-    }
-    json!({
-        "memory": limits,
-        "cpu": {
-            "quota": u64::from(spec.resources.vcpus.0) * period,
-            "period": period,
-            "shares": u64::from(spec.resources.vcpus.0).saturating_mul(1024).min(262_144),
-        },
-        "pids": { "limit": spec.resources.pids },
-    })
 }
 
 fn seccomp() -> Value {

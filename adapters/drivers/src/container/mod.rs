@@ -9,33 +9,42 @@
 //! with it. Nothing is kept in memory: a new driver sees what an earlier one left. Root only.
 
 mod config;
-mod launch;
+mod limits;
 mod mounts;
 mod probe;
+mod start;
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
-use std::path::PathBuf;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
 use sublet_base::{Digest, MachineId, Seconds, keccak256};
 use sublet_machine::{
     Capabilities, DiskImage, Driver, DriverError, DriverKind, MachineSpec, MachineStats, Observed, Prepared, Unusable,
 };
 
-use crate::cgroup::{Group, Hierarchies, until};
+use crate::cgroup::{Group, Hierarchies, PARENT_LOCK, until};
+use crate::folder::{Folders, Kept, Lock, check_state, failed, lock_file};
 use crate::helper::Helper;
+use crate::probed::Probed;
 use crate::process::Process;
-use crate::{files, netns};
-use launch::Launch;
+use crate::{disk, files, netns};
+use start::Launch;
 
-pub(crate) use launch::{LAUNCH, launch_helper};
 pub(crate) use mounts::{LEND_IDS, lend_ids_helper};
+pub(crate) use start::{LAUNCH, launch_helper};
+
+/// Where each machine's user and group ids begin: one of these ranges, above those of people and other tools.
+const FIRST_IDS: u32 = 1 << 29;
+/// Bytes of console from which it is begun anew; the file system it is on holds four times that.
+const LONGEST_CONSOLE: u64 = 256 << 10;
+/// How many ranges there are.
+const RANGES: u32 = 8192;
 
 /// What the driver needs to know.
 #[derive(Clone, Debug)]
@@ -52,12 +61,9 @@ pub struct ContainerConfig {
 #[derive(Debug)]
 pub struct ContainerDriver {
     config: ContainerConfig,
-    /// Keeps drivers with different folders, and machines of one name in them, apart.
-    instance: String,
-    probed: Mutex<Option<Result<Capabilities, Unusable>>>,
+    folders: Folders,
+    probed: Probed<Capabilities>,
 }
-
-type Lock = Flock<File>;
 
 impl ContainerDriver {
     /// Containers in `config.root`. Nothing is tried yet: see [`Driver::probe`].
@@ -65,44 +71,32 @@ impl ContainerDriver {
     /// # Errors
     /// The system's, if the folder cannot be made.
     pub fn new(config: ContainerConfig) -> io::Result<Self> {
-        files::private_folder(&config.root)?;
-        let root = fs::canonicalize(&config.root)?;
-        let init = std::path::absolute(&config.init)?;
-        let instance = format!("{:x}", keccak256(root.as_os_str().as_encoded_bytes()))[..8].to_owned();
-        Ok(Self { config: ContainerConfig { root, init, ..config }, instance, probed: Mutex::new(None) })
-    }
-
-    fn folder(&self, id: &MachineId) -> PathBuf {
-        self.config.root.join("machines").join(id.as_str())
-    }
-
-    fn cgroup_name(&self, id: &MachineId) -> String {
-        format!("/sublet-{}/{id}", self.instance)
+        let folders = Folders::open(&config.root)?;
+        let (root, init) = (folders.root().to_owned(), std::path::absolute(&config.init)?);
+        Ok(Self { config: ContainerConfig { root, init, ..config }, folders, probed: Probed::new() })
     }
 
     fn group(&self, id: &MachineId) -> io::Result<Group> {
-        Ok(Hierarchies::find()?.group(&self.cgroup_name(id)))
+        Ok(Hierarchies::find()?.group(&self.folders.group(id)))
     }
 
-    /// First of the machine's ids on the host: one of 8192 ranges above those of people and other tools.
-    fn first_id(&self, id: &MachineId) -> u32 {
-        let hash = keccak256(self.cgroup_name(id));
-        (1 << 29) + u32::from(u16::from_be_bytes([hash[0], hash[1]]) % 8192) * config::ID_COUNT
-    }
-
-    /// One operation at a time on a machine, also across processes: a helper inherits the lock, so that whoever comes
-    /// after a daemon that died in the middle waits until its helper is done.
-    fn lock(&self, id: &MachineId) -> Result<Lock, DriverError> {
-        let path = self.folder(id).join("lock");
-        let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(DriverError::NotFound(id.clone())),
-            file => file.map_err(failed(id, "lock"))?,
-        };
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| failed(id, "lock")(e.into()))
+    /// Gives the machine that is to be made user and group ids that no other of ours has, and remembers both.
+    fn keep(&self, spec: &MachineSpec) -> Result<u32, DriverError> {
+        let failed = || failed(&spec.id, "create");
+        let _lock = self.shared_lock().map_err(failed())?;
+        if let Some(first_id) = self.folders.known(spec)?.and_then(|kept| kept.first_id) {
+            return Ok(first_id);
+        }
+        let taken: Vec<u32> =
+            self.folders.all_kept().map_err(failed())?.into_iter().filter_map(|kept| kept.first_id).collect();
+        let first_id = free_range(&self.folders.groups(), &taken)
+            .ok_or_else(|| DriverError::NoRoom("every range of user ids is taken".into()))?;
+        self.folders.keep(&Kept { spec: spec.clone(), first_id: Some(first_id) }).map_err(failed())?;
+        Ok(first_id)
     }
 
     fn state(&self, id: &MachineId) -> io::Result<Observed> {
-        let folder = self.folder(id);
+        let folder = self.folders.of(id);
         if !folder.is_dir() {
             return Ok(Observed::Absent);
         }
@@ -117,36 +111,29 @@ impl ContainerDriver {
     /// The machine's first process, if its state is one of `allowed`.
     fn expect(&self, id: &MachineId, allowed: &[Observed], operation: &'static str) -> Result<Process, DriverError> {
         let observed = self.state(id).map_err(failed(id, operation))?;
-        let wrong = || DriverError::WrongState { id: id.clone(), observed, operation };
-        if observed == Observed::Absent {
-            return Err(DriverError::NotFound(id.clone()));
-        }
-        if !allowed.contains(&observed) {
-            return Err(wrong());
-        }
-        Process::load(&self.folder(id).join("init.json")).map_err(failed(id, operation))?.ok_or_else(wrong)
+        check_state(id, observed, allowed, operation)?;
+        let process = Process::load(&self.folders.of(id).join("init.json")).map_err(failed(id, operation))?;
+        process.ok_or_else(|| DriverError::WrongState { id: id.clone(), observed, operation })
     }
 
     /// Mounts what outlives a boot: the image, and the tmpfs that the guest may write to.
-    fn mount(&self, spec: &MachineSpec) -> io::Result<PathBuf> {
+    fn mount(&self, spec: &MachineSpec, first_id: u32) -> io::Result<PathBuf> {
         let image = self.mount_image(&spec.image)?;
-        let run = self.folder(&spec.id).join("run");
+        let run = self.folders.of(&spec.id).join("run");
         if !mounts::is_mounted(&run)? {
             files::private_folder(&run)?;
             mounts::mount_tmpfs(&run, "mode=711,size=1m,nr_inodes=64")?;
         }
         let channel = run.join("channel");
         files::private_folder(&channel)?;
-        let owner = Some(self.first_id(&spec.id));
-        chown(&channel, owner, owner)?;
+        chown(&channel, Some(first_id), Some(first_id))?;
         Ok(image)
     }
 
-    fn images_lock(&self) -> io::Result<Lock> {
+    /// Held by whoever deals with what machines share: images, and ranges of ids.
+    fn shared_lock(&self) -> io::Result<Lock> {
         files::private_folder(&self.config.root.join("images"))?;
-        let path = self.config.root.join("images/lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e.into())
+        lock_file(&self.config.root.join("images/lock"), FlockArg::LockExclusive)
     }
 
     fn image_point(&self, digest: &Digest) -> PathBuf {
@@ -154,7 +141,7 @@ impl ContainerDriver {
     }
 
     fn mount_image(&self, image: &DiskImage) -> io::Result<PathBuf> {
-        let lock = self.images_lock()?;
+        let lock = self.shared_lock()?;
         let point = self.image_point(&image.digest);
         if !mounts::is_mounted(&point)? {
             files::private_folder(&point)?;
@@ -165,14 +152,8 @@ impl ContainerDriver {
 
     /// Lets go of images that no machine runs.
     fn release_images(&self) -> io::Result<()> {
-        let _lock = self.images_lock()?;
-        let mut used = Vec::new();
-        for id in files::machines_in(&self.config.root.join("machines"))? {
-            if let Some(text) = files::read_if_any(&self.folder(&id).join("spec.json"))? {
-                let spec: MachineSpec = serde_json::from_slice(&text)?;
-                used.push(spec.image.digest.hex());
-            }
-        }
+        let _lock = self.shared_lock()?;
+        let used: Vec<String> = self.folders.all_kept()?.iter().map(|kept| kept.spec.image.digest.hex()).collect();
         for entry in fs::read_dir(self.config.root.join("images"))? {
             let entry = entry?;
             if entry.file_type()?.is_dir() && !used.iter().any(|digest| entry.file_name() == digest.as_str()) {
@@ -187,8 +168,8 @@ impl ContainerDriver {
     fn clear(&self, id: &MachineId) -> io::Result<()> {
         let group = self.group(id)?;
         group.kill_all()?;
-        group.remove()?;
-        match fs::remove_file(self.folder(id).join("init.json")) {
+        group.remove(&self.config.root.join(PARENT_LOCK))?;
+        match fs::remove_file(self.folders.of(id).join("init.json")) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }
@@ -196,11 +177,11 @@ impl ContainerDriver {
 
     fn launch(&self, id: &MachineId, image: PathBuf, lock: &Lock) -> io::Result<()> {
         let launch = Launch {
-            folder: self.folder(id),
+            folder: self.folders.of(id),
             image,
             init: self.config.init.clone(),
-            cgroup: self.cgroup_name(id),
-            first_id: self.first_id(id),
+            cgroup: self.folders.group(id),
+            parent_lock: self.config.root.join(PARENT_LOCK),
             swap: Hierarchies::find()?.counts_swap(),
         };
         let mut command = self.config.helper.command(LAUNCH);
@@ -222,12 +203,26 @@ impl ContainerDriver {
     }
 }
 
-fn failed(id: &MachineId, operation: &'static str) -> impl FnOnce(io::Error) -> DriverError {
-    let id = id.clone();
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull => DriverError::NoRoom(source.to_string()),
-        _ => DriverError::Io { id, operation, source },
-    }
+/// Begins a console anew that has grown, before it fills the small file system it is on; its end is kept in
+/// `console.old`. What a machine prints meanwhile may be lost, and what fails is tried at the next look.
+fn cut_console(path: &Path) {
+    let cut = || {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let Some(before) = file.metadata()?.len().checked_sub(LONGEST_CONSOLE) else { return Ok(()) };
+        let mut end = Vec::new();
+        file.seek(SeekFrom::Start(before))?;
+        (&mut file).take(LONGEST_CONSOLE).read_to_end(&mut end)?;
+        fs::write(path.with_extension("old"), end).ok();
+        file.set_len(0)
+    };
+    cut().ok();
+}
+
+/// The first range that is free, counted from one that depends on the driver: another driver's machines are seldom near.
+fn free_range(driver: &str, taken: &[u32]) -> Option<u32> {
+    let hash = keccak256(driver);
+    let begin = u32::from(u16::from_be_bytes([hash[0], hash[1]]));
+    (0..RANGES).map(|step| FIRST_IDS + (begin + step) % RANGES * config::ID_COUNT).find(|first| !taken.contains(first))
 }
 
 impl Driver for ContainerDriver {
@@ -236,33 +231,29 @@ impl Driver for ContainerDriver {
     }
 
     fn probe(&self) -> Result<Capabilities, Unusable> {
-        let mut probed = self.probed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        probed.get_or_insert_with(|| probe::probe(&self.config)).clone()
+        self.probed.get(|| probe::probe(&self.config))
     }
 
     fn create(&self, spec: &MachineSpec) -> Result<Prepared, DriverError> {
-        let folder = self.folder(&spec.id);
-        files::private_folder(&folder).map_err(failed(&spec.id, "create"))?;
-        let lock = self.lock(&spec.id)?;
-        let make = || {
-            launch::save_spec(&folder, spec)?;
-            let (path, bytes) = (folder.join("disk.img"), spec.resources.disk.bytes());
-            launch::make_disk(&path, bytes, self.first_id(&spec.id), Stdio::from(lock.try_clone()?))
-        };
-        make().map_err(failed(&spec.id, "create"))?;
-        self.prepared(&spec.id)
+        let id = &spec.id;
+        let lock = self.folders.make(id)?;
+        let first_id = self.keep(spec)?;
+        let (path, bytes) = (self.folders.of(id).join("disk.img"), spec.resources.disk.bytes());
+        let made = lock.try_clone().and_then(|lock| disk::make(&path, bytes, first_id, lock.into()));
+        made.map_err(failed(id, "create"))?;
+        self.prepared(id)
     }
 
     fn start(&self, id: &MachineId) -> Result<(), DriverError> {
-        let lock = self.lock(id)?;
+        let lock = self.folders.lock(id)?;
         let observed = self.state(id).map_err(failed(id, "start"))?;
-        if observed != Observed::Stopped {
-            return Err(DriverError::WrongState { id: id.clone(), observed, operation: "start" });
-        }
+        check_state(id, observed, &[Observed::Stopped], "start")?;
         self.clear(id).map_err(failed(id, "clean up after"))?;
-        let text = fs::read(self.folder(id).join("spec.json")).map_err(failed(id, "read"))?;
-        let spec: MachineSpec = serde_json::from_slice(&text).map_err(|e| failed(id, "read")(e.into()))?;
-        let image = self.mount(&spec).map_err(failed(id, "mount"))?;
+        let kept = self.folders.kept(id).map_err(failed(id, "read"))?;
+        let Some(Kept { spec, first_id: Some(first_id) }) = kept else {
+            return Err(DriverError::WrongState { id: id.clone(), observed, operation: "start" });
+        };
+        let image = self.mount(&spec, first_id).map_err(failed(id, "mount"))?;
         self.launch(id, image, &lock).map_err(|e| {
             let detail = e.to_string();
             // What the helper left is cleared at the next start or delete as well.
@@ -272,7 +263,7 @@ impl Driver for ContainerDriver {
     }
 
     fn stop(&self, id: &MachineId, grace: Seconds) -> Result<(), DriverError> {
-        let _lock = self.lock(id)?;
+        let _lock = self.folders.lock(id)?;
         match self.expect(id, &[Observed::Running, Observed::Paused], "stop") {
             // One that cannot be asked, or that cannot be seen, is killed below all the same.
             Ok(process) => drop(self.ask_to_stop(id, &process, grace)),
@@ -287,24 +278,20 @@ impl Driver for ContainerDriver {
     }
 
     fn pause(&self, id: &MachineId) -> Result<(), DriverError> {
-        let _lock = self.lock(id)?;
+        let _lock = self.folders.lock(id)?;
         self.expect(id, &[Observed::Running], "pause")?;
         self.group(id).and_then(|group| group.set_frozen(true)).map_err(failed(id, "pause"))
     }
 
     fn resume(&self, id: &MachineId) -> Result<(), DriverError> {
-        let _lock = self.lock(id)?;
+        let _lock = self.folders.lock(id)?;
         self.expect(id, &[Observed::Paused], "resume")?;
         self.group(id).and_then(|group| group.set_frozen(false)).map_err(failed(id, "resume"))
     }
 
     fn delete(&self, id: &MachineId) -> Result<(), DriverError> {
-        let folder = self.folder(id);
-        let _lock = match self.lock(id) {
-            Ok(lock) => Some(lock),
-            Err(DriverError::NotFound(_)) => None,
-            Err(e) => return Err(e),
-        };
+        let folder = self.folders.of(id);
+        let _lock = self.folders.lock_if_any(id)?;
         let remove = || {
             self.clear(id)?;
             mounts::unmount(&folder.join("run"))?;
@@ -316,20 +303,17 @@ impl Driver for ContainerDriver {
 
     /// Waits for an operation under way, also one that a daemon began which has died since.
     fn observe(&self, id: &MachineId) -> Result<Observed, DriverError> {
-        let _lock = match self.lock(id) {
-            Err(DriverError::NotFound(_)) => return Ok(Observed::Absent),
-            lock => lock?,
-        };
+        let Some(_lock) = self.folders.lock_if_any(id)? else { return Ok(Observed::Absent) };
+        cut_console(&self.folders.of(id).join("run/console"));
         self.state(id).map_err(failed(id, "observe"))
     }
 
     fn list(&self) -> Result<Vec<MachineId>, DriverError> {
-        files::machines_in(&self.config.root.join("machines"))
-            .map_err(|e| DriverError::Listing(DriverKind::Container, e))
+        self.folders.list(DriverKind::Container)
     }
 
     fn prepared(&self, id: &MachineId) -> Result<Prepared, DriverError> {
-        let folder = self.folder(id);
+        let folder = self.folders.of(id);
         if !folder.is_dir() {
             return Err(DriverError::NotFound(id.clone()));
         }
@@ -346,9 +330,53 @@ impl Driver for ContainerDriver {
         self.expect(id, &[Observed::Running, Observed::Paused], "measure")?;
         let measure = || {
             let group = self.group(id)?;
-            let disk_bytes = fs::metadata(self.folder(id).join("disk.img"))?.blocks() * 512;
+            let disk_bytes = disk::used(&self.folders.of(id).join("disk.img"))?;
             Ok(MachineStats { memory_bytes: group.memory(), cpu_micros: group.cpu_micros(), disk_bytes })
         };
         measure().map_err(failed(id, "measure"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_console_that_has_grown_begins_anew_and_keeps_its_end() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("console");
+        cut_console(&path);
+        fs::write(&path, "short")?;
+        cut_console(&path);
+        assert_eq!(fs::read(&path)?, b"short");
+        let mut printing = OpenOptions::new().append(true).open(&path)?;
+        printing.write_all(&vec![b'x'; 700 << 10])?;
+        printing.write_all(b"the end")?;
+        cut_console(&path);
+        printing.write_all(b"and on")?;
+        assert_eq!(fs::read(&path)?, b"and on");
+        let old = fs::read(path.with_extension("old"))?;
+        assert!(old.ends_with(b"the end") && old.len() as u64 == LONGEST_CONSOLE);
+        Ok(())
+    }
+
+    #[test]
+    fn no_two_machines_share_ids() {
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            let range = free_range("/sublet-1", &taken).expect("one is free");
+            assert!(!taken.contains(&range));
+            taken.push(range);
+        }
+        let back = taken.swap_remove(7);
+        assert_eq!(free_range("/sublet-1", &taken), Some(back));
+        let mut all: Vec<u32> = (0..RANGES).map(|range| FIRST_IDS + range * config::ID_COUNT).collect();
+        assert_eq!(free_range("/sublet-1", &all), None);
+        let last = all.pop();
+        assert!(last.is_some_and(|last| last.checked_add(config::ID_COUNT).is_some()));
+        assert_eq!(free_range("/sublet-1", &all), last);
+        assert_ne!(free_range("/sublet-1", &[]), free_range("/sublet-2", &[]));
     }
 }

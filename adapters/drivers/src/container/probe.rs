@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sublet_base::{Digest, GiB, MachineId, MiB, Seconds, Vcpus};
 use sublet_machine::{
-    Capabilities, DiskImage, Driver, ImageConfig, Isolation, MachineSpec, Observed, Resources, Unusable,
+    Capabilities, Clock, DiskImage, Driver, ImageConfig, Isolation, MachineSpec, Observed, Resources, Unusable,
 };
 use sublet_wire::guest::{FromGuest, ToGuest, read_frame, write_frame};
 
@@ -73,7 +73,8 @@ fn boot(config: &ContainerConfig) -> Result<(), Box<dyn std::error::Error>> {
     fs::write(&rootfs, EMPTY)?;
     let resources = Resources { vcpus: Vcpus(1), memory: MiB(64), disk: GiB(1), pids: 32 };
     let image = DiskImage { digest: Digest([0; 32]), rootfs, config: ImageConfig::default() };
-    let ran = run(&driver, &MachineSpec { id: id.clone(), resources, image });
+    let hostname = id.to_string();
+    let ran = run(&driver, &MachineSpec { id: id.clone(), resources, image, hostname, clock: Clock::Host });
     driver.delete(&id)?;
     files::remove_folder(&root)?;
     ran

@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use sublet_base::{MachineId, Seconds};
 use sublet_machine::{
-    Capabilities, Driver, DriverError, DriverKind, Isolation, MachineSpec, MachineStats, Observed, Prepared, Unusable,
+    Capabilities, Clock, Driver, DriverError, DriverKind, Isolation, MachineSpec, MachineStats, Observed, Prepared,
+    Unusable,
 };
 
 use crate::files;
+use crate::folder::{Folders, Kept, check_state, failed};
 use guest::FakeGuest;
 pub use guest::HOST_KEY;
 
@@ -29,7 +31,7 @@ pub const PORTS: [u16; 2] = [7, 22];
 /// Machines without substance, under one folder.
 #[derive(Debug)]
 pub struct FakeDriver {
-    root: PathBuf,
+    folders: Folders,
     guests: Mutex<HashMap<MachineId, FakeGuest>>,
     /// Steps until one fails; zero means never.
     fuse: AtomicU64,
@@ -37,6 +39,7 @@ pub struct FakeDriver {
     /// Who was killed, for stops that wait.
     killed: (Mutex<HashSet<MachineId>>, Condvar),
     blind: AtomicBool,
+    unusable: AtomicBool,
 }
 
 impl FakeDriver {
@@ -45,16 +48,16 @@ impl FakeDriver {
     /// # Errors
     /// The system's, if the folder cannot be made or read.
     pub fn new(root: &Path) -> io::Result<Self> {
-        files::private_folder(root)?;
         let driver = Self {
-            root: root.to_owned(),
+            folders: Folders::open(root)?,
             guests: Mutex::default(),
             fuse: AtomicU64::new(0),
             stubborn: AtomicBool::new(false),
             killed: Default::default(),
             blind: AtomicBool::new(false),
+            unusable: AtomicBool::new(false),
         };
-        for id in files::machines_in(root)? {
+        for id in driver.list().map_err(io::Error::other)? {
             match driver.state(&id)? {
                 Observed::Running | Observed::Paused => driver.boot(&id)?,
                 Observed::Stopped | Observed::Absent => {}
@@ -78,15 +81,16 @@ impl FakeDriver {
         self.blind.store(true, Ordering::SeqCst);
     }
 
+    /// From now on the probe fails, or passes again.
+    pub fn be_unusable(&self, unusable: bool) {
+        self.unusable.store(unusable, Ordering::SeqCst);
+    }
+
     fn wait_for_kill(&self, id: &MachineId, grace: Seconds) {
         let killed = self.killed.0.lock().unwrap_or_else(PoisonError::into_inner);
         let grace = Duration::from_secs(grace.0.into());
         let waited = self.killed.1.wait_timeout_while(killed, grace, |killed| !killed.contains(id));
         waited.unwrap_or_else(PoisonError::into_inner).0.remove(id);
-    }
-
-    fn folder(&self, id: &MachineId) -> PathBuf {
-        self.root.join(id.as_str())
     }
 
     fn step(&self) -> io::Result<()> {
@@ -95,10 +99,10 @@ impl FakeDriver {
     }
 
     fn state(&self, id: &MachineId) -> io::Result<Observed> {
-        if !self.folder(id).is_dir() {
+        if !self.folders.of(id).is_dir() {
             return Ok(Observed::Absent);
         }
-        match files::read_if_any(&self.folder(id).join("state"))?.as_deref() {
+        match files::read_if_any(&self.folders.of(id).join("state"))?.as_deref() {
             Some(b"running") => Ok(Observed::Running),
             Some(b"paused") => Ok(Observed::Paused),
             _ => Ok(Observed::Stopped),
@@ -107,7 +111,7 @@ impl FakeDriver {
 
     fn set_state(&self, id: &MachineId, state: &str) -> io::Result<()> {
         self.step()?;
-        files::replace(&self.folder(id).join("state"), state.as_bytes())
+        files::replace(&self.folders.of(id).join("state"), state.as_bytes())
     }
 
     fn guests(&self) -> MutexGuard<'_, HashMap<MachineId, FakeGuest>> {
@@ -115,27 +119,16 @@ impl FakeDriver {
     }
 
     fn boot(&self, id: &MachineId) -> io::Result<()> {
-        let folder = self.folder(id);
+        let folder = self.folders.of(id);
         let state = folder.join("state");
         let guest = FakeGuest::boot(&folder.join("guest.sock"), move || files::replace(&state, b"stopped"))?;
         self.guests().insert(id.clone(), guest);
         Ok(())
     }
 
-    /// The state, if it is one of `allowed`.
-    fn expect(&self, id: &MachineId, allowed: &[Observed], operation: &'static str) -> Result<Observed, DriverError> {
-        let observed = self.observe(id)?;
-        match observed {
-            Observed::Absent => Err(DriverError::NotFound(id.clone())),
-            _ if allowed.contains(&observed) => Ok(observed),
-            _ => Err(DriverError::WrongState { id: id.clone(), observed, operation }),
-        }
+    fn expect(&self, id: &MachineId, allowed: &[Observed], operation: &'static str) -> Result<(), DriverError> {
+        check_state(id, self.observe(id)?, allowed, operation)
     }
-}
-
-fn failed(id: &MachineId, operation: &'static str) -> impl FnOnce(io::Error) -> DriverError {
-    let id = id.clone();
-    move |source| DriverError::Io { id, operation, source }
 }
 
 impl Driver for FakeDriver {
@@ -144,17 +137,21 @@ impl Driver for FakeDriver {
     }
 
     fn probe(&self) -> Result<Capabilities, Unusable> {
+        if self.unusable.load(Ordering::SeqCst) {
+            return Err(Unusable { reason: "it was told to be unusable".into(), remedy: "tell it otherwise".into() });
+        }
         let notes = vec!["nothing real runs; for simulation only".to_owned()];
         Ok(Capabilities { isolation: Isolation::Simulated, pause: true, accelerated: false, notes })
     }
 
     fn create(&self, spec: &MachineSpec) -> Result<Prepared, DriverError> {
-        let folder = self.folder(&spec.id);
+        self.folders.known(spec)?;
+        let folder = self.folders.of(&spec.id);
         let make = || {
             self.step()?;
             files::private_folder(&folder)?;
             self.step()?;
-            files::replace(&folder.join("spec.json"), &serde_json::to_vec(spec)?)?;
+            self.folders.keep(&Kept { spec: spec.clone(), first_id: None })?;
             self.step()?;
             files::replace(&folder.join("console"), b"a fake machine\n")?;
             if files::read_if_any(&folder.join("state"))?.is_none() {
@@ -206,7 +203,7 @@ impl Driver for FakeDriver {
 
     fn delete(&self, id: &MachineId) -> Result<(), DriverError> {
         self.guests().remove(id);
-        self.step().and_then(|()| files::remove_folder(&self.folder(id))).map_err(failed(id, "delete"))
+        self.step().and_then(|()| files::remove_folder(&self.folders.of(id))).map_err(failed(id, "delete"))
     }
 
     fn observe(&self, id: &MachineId) -> Result<Observed, DriverError> {
@@ -217,11 +214,11 @@ impl Driver for FakeDriver {
     }
 
     fn list(&self) -> Result<Vec<MachineId>, DriverError> {
-        files::machines_in(&self.root).map_err(|e| DriverError::Listing(DriverKind::Fake, e))
+        self.folders.list(DriverKind::Fake)
     }
 
     fn prepared(&self, id: &MachineId) -> Result<Prepared, DriverError> {
-        let folder = self.folder(id);
+        let folder = self.folders.of(id);
         if !folder.is_dir() {
             return Err(DriverError::NotFound(id.clone()));
         }
@@ -275,7 +272,8 @@ pub fn example_spec(name: &str) -> MachineSpec {
         rootfs: PathBuf::from("/nonexistent.erofs"),
         config: sublet_machine::ImageConfig::default(),
     };
-    MachineSpec { id: MachineId::from_str(name).expect("a valid name"), resources, image }
+    let id = MachineId::from_str(name).expect("a valid name");
+    MachineSpec { id, resources, image, hostname: "machine".into(), clock: Clock::Host }
 }
 
 #[cfg(test)]
@@ -300,7 +298,8 @@ mod tests {
             open: &open,
             spec: example_spec("one"),
             half_created: half_created.collect(),
-            open_port: Some(7),
+            task: None,
+            open_port: 7,
             closed_port: 9,
         };
         check(&subject).unwrap_or_else(|violation| panic!("{violation}"));

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sublet_base::MiB;
 use sublet_machine::Resources;
 
-use super::flags::{Engine, TRANSLATED_MIB};
-use crate::cgroup::{Group, Hierarchies};
+use super::config::{Engine, TRANSLATED_MIB};
+use crate::cgroup::{Hierarchies, hold_parent};
 
-/// What QEMU needs beyond its guest's memory, MiB.
+/// What QEMU needs beyond its guest's memory and translated code, MiB.
 const OVERHEAD: u32 = 130;
 /// Threads of QEMU beyond one a processor: disks are read and written by up to 64.
 const THREADS: u32 = 96;
@@ -22,7 +22,9 @@ const PERIOD: u64 = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// Name of the group in every hierarchy.
-    pub(super) group: String,
+    group: String,
+    /// What is held while it is made.
+    parent_lock: PathBuf,
     memory_bytes: u64,
     cpu_micros: u64,
     threads: u32,
@@ -30,14 +32,11 @@ pub(super) struct Limits {
 
 impl Limits {
     /// What a machine with these resources needs, and not more.
-    pub(super) fn of(resources: &Resources, engine: Engine, group: String) -> Self {
-        let translated = match engine {
-            Engine::Kvm => 0,
-            Engine::Tcg { .. } => TRANSLATED_MIB,
-        };
+    pub(super) fn of(resources: &Resources, engine: Engine, group: String, parent_lock: PathBuf) -> Self {
         Self {
             group,
-            memory_bytes: resources.memory.bytes() + MiB(OVERHEAD + translated).bytes(),
+            parent_lock,
+            memory_bytes: resources.memory.bytes() + overhead(engine).bytes(),
             cpu_micros: u64::from(resources.vcpus.0) * PERIOD,
             threads: resources.vcpus.0.saturating_add(THREADS),
         }
@@ -49,6 +48,7 @@ impl Limits {
     /// The system's.
     pub(super) fn enter(&self) -> io::Result<()> {
         let group = Hierarchies::find()?.group(&self.group);
+        let _parent = hold_parent(&self.parent_lock)?;
         for controller in ["memory", "cpu", "cpuacct", "pids"] {
             let Some(folder) = group.folder(controller) else { continue };
             let v1 = group.is_v1(controller);
@@ -90,14 +90,22 @@ fn enable(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Memory of the host that a machine takes beyond its own.
+fn overhead(engine: Engine) -> MiB {
+    match engine {
+        Engine::Kvm => MiB(OVERHEAD),
+        Engine::Tcg { .. } => MiB(OVERHEAD + TRANSLATED_MIB),
+    }
+}
+
 /// Kills what is left in a group and removes it. Harmless when absent.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn remove(name: &str) -> io::Result<()> {
-    let group: Group = Hierarchies::find()?.group(name);
+pub(super) fn remove(name: &str, parent_lock: &Path) -> io::Result<()> {
+    let group = Hierarchies::find()?.group(name);
     group.kill_all()?;
-    group.remove()
+    group.remove(parent_lock)
 }
 
 #[cfg(test)]
@@ -109,10 +117,11 @@ mod tests {
     #[test]
     fn limits_follow_from_what_was_rented() {
         let resources = Resources { vcpus: Vcpus(2), memory: MiB(1024), disk: GiB(10), pids: 100 };
-        let real = Limits::of(&resources, Engine::Kvm, "g".into());
+        let of = |engine| Limits::of(&resources, engine, "g".into(), "l".into());
+        let real = of(Engine::Kvm);
         assert_eq!(real.files("memory", false), [("memory.max", ((1024 + 130_u64) << 20).to_string())]);
         assert_eq!(real.files("cpu", false), [("cpu.max", "200000 100000".to_owned())]);
-        let emulated = Limits::of(&resources, Engine::Tcg { tsc_khz: 1 }, "g".into());
-        assert!(emulated.memory_bytes > real.memory_bytes);
+        let emulated = of(Engine::Tcg { tsc_khz: 1 });
+        assert_eq!(emulated.memory_bytes - real.memory_bytes, 128 << 20);
     }
 }

@@ -4,26 +4,28 @@
 //! A probe that passed is remembered in `ROOT/probe.json` until the host reboots or something it depended on changes, so
 //! that a daemon that restarts finds its machines at once.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use sublet_base::{GiB, MiB, Vcpus};
-use sublet_machine::{Capabilities, Isolation, Resources, Unusable};
+use sublet_machine::{Capabilities, Clock, Isolation, Resources, Unusable};
 use sublet_wire::guest::PROBE_MARKER;
 
-use super::flags::{self, Backend, Boot, Engine, MONITOR};
+use super::config::{self, Backend, Boot, Engine, MONITOR};
 use super::limits::{self, Limits};
 use super::monitor::{Monitor, Processors};
-use super::run::{self, CONSOLE_FILE, Launch, Running};
-use super::{QemuConfig, disk, tap};
-use crate::files;
+use super::start::{self, CONSOLE_FILE, Launch, Running};
+use super::{QemuConfig, fence, tap};
+use crate::cgroup::PARENT_LOCK;
+use crate::folder::lock_file;
+use crate::{disk, files};
 
 /// How long the probe may take on the processor itself.
 const KVM_DEADLINE: Duration = Duration::from_secs(10);
@@ -97,6 +99,10 @@ fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
     if !geteuid().is_root() {
         notes.push("limits on processor and memory are QEMU's own; a control group needs root".to_owned());
     }
+    if !fence::is_possible() {
+        notes
+            .push("this kernel has no Landlock: a QEMU that its guest took over can read what its user may".to_owned());
+    }
     let accelerated = if Path::new("/dev/kvm").exists() {
         boot(config, Engine::Kvm, KVM_DEADLINE, group).map_err(|e| format!("/dev/kvm is there but runs no guest: {e}"))
     } else {
@@ -124,16 +130,16 @@ fn probe(config: &QemuConfig, group: &str) -> Result<Found, Unusable> {
 
 fn emulated(config: &QemuConfig, group: &str) -> Result<(Engine, Backend), Unusable> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let tsc_khz = flags::tsc_khz(&cpuinfo)
+    let tsc_khz = config::tsc_khz(&cpuinfo)
         .ok_or_else(|| unusable("the speed of this processor's clock is not in /proc/cpuinfo", "use an x86-64 host"))?;
     let engine = Engine::Tcg { tsc_khz };
     let network = boot(config, engine, TCG_DEADLINE, group).map_err(|e| {
         let text = e.to_string();
         let remedy = match () {
-            () if text.contains(run::NETWORK) => {
+            () if text.contains(start::NETWORK) => {
                 "allow this user to open /dev/net/tun, or load the kernel module veth, or run the host as root"
             }
-            () if text.contains(run::NAMESPACE) => {
+            () if text.contains(start::NAMESPACE) => {
                 "allow user namespaces (user.max_user_namespaces), or run the host as root"
             }
             () => "check that qemu, kernel and initrd belong together",
@@ -170,13 +176,12 @@ fn tools(config: &QemuConfig) -> Result<(), Unusable> {
 fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) -> io::Result<Backend> {
     let folder = config.root.join("probe");
     files::private_folder(&folder)?;
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(config.root.join("probe.lock"))?;
-    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| io::Error::from(e))?;
-    let group = format!("{group}/probe");
+    let lock = lock_file(&config.root.join("probe.lock"), FlockArg::LockExclusive)?;
+    let (group, parent_lock) = (format!("{group}/probe"), config.root.join(PARENT_LOCK));
     let clear = || {
         Running::clear(&folder)?;
         if geteuid().is_root() {
-            limits::remove(&group)?;
+            limits::remove(&group, &parent_lock)?;
         }
         files::remove_folder(&folder)
     };
@@ -184,12 +189,14 @@ fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) ->
     clear()?;
     files::private_folder(&folder)?;
     let resources = Resources { vcpus: Vcpus(1), memory: MiB(256), disk: GiB(0), pids: 0 };
-    let boot = Boot { engine, kernel: &config.kernel, initrd: &config.initrd, words: "sublet.mode=probe" };
-    let mut args = flags::base(boot, "probe", resources.vcpus, resources.memory);
-    args.extend(flags::confinement(super::run_as(&group)));
-    let limits = geteuid().is_root().then(|| Limits::of(&resources, engine, group.clone()));
-    let launch = Launch { folder: folder.clone(), program: config.qemu.clone(), args, limits };
-    let result = run::start(&config.helper, &launch, &lock).and_then(|running| {
+    let boot =
+        Boot { engine, kernel: &config.kernel, initrd: &config.initrd, words: "sublet.mode=probe", clock: Clock::Host };
+    let mut args = config::base(boot, "probe", resources.vcpus, resources.memory);
+    args.extend(config::confinement(super::run_as(&group)));
+    let limits = geteuid().is_root().then(|| Limits::of(&resources, engine, group.clone(), parent_lock.clone()));
+    let reads = vec![config.kernel.clone(), config.initrd.clone()];
+    let launch = Launch { folder: folder.clone(), program: config.qemu.clone(), args, limits, reads };
+    let result = start::start(&config.helper, &launch, &lock).and_then(|running| {
         watch(&folder, &running, deadline)?;
         Ok(if running.is_carried() { Backend::Frames } else { Backend::Tap })
     });
@@ -214,5 +221,5 @@ fn watch(folder: &Path, running: &Running, deadline: Duration) -> io::Result<()>
     if String::from_utf8_lossy(&console).contains(PROBE_MARKER) {
         return Ok(());
     }
-    Err(io::Error::other(run::said(folder)))
+    Err(io::Error::other(start::said(folder)))
 }

@@ -1,5 +1,7 @@
 //! A container driver over a folder of its own, an image with one static program, and a host to run its tasks.
 
+pub(crate) mod looks;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use sublet_base::{Digest, GiB, MachineId, MiB, Vcpus};
 use sublet_drivers::Helper;
 use sublet_drivers::container::{ContainerConfig, ContainerDriver};
-use sublet_machine::{DiskImage, Driver, ImageConfig, MachineSpec, Resources};
+use sublet_machine::{Clock, DiskImage, Driver, ImageConfig, MachineSpec, Resources};
 use sublet_wire::guest::{Configure, FromGuest, Stream, ToGuest, Workload, read_frame, write_frame};
 
 /// Patience with a busy host.
@@ -68,7 +70,8 @@ impl Rig {
         let resources = Resources { vcpus: Vcpus(1), memory: MiB(64), disk: GiB(1), pids: 64 };
         let rootfs = self.folder.path().join("image.erofs");
         let image = DiskImage { digest: Digest([7; 32]), rootfs, config: ImageConfig::default() };
-        MachineSpec { id: name.parse().expect("a name"), resources, image }
+        let id = name.parse().expect("a name");
+        MachineSpec { id, resources, image, hostname: "job".into(), clock: Clock::Host }
     }
 
     pub(crate) fn worker(&self, words: &[&str]) -> Vec<String> {
@@ -160,7 +163,7 @@ fn loops_of(folder: &Path) -> Vec<String> {
 /// What a host would tell the machine.
 pub(crate) fn task(argv: &[String]) -> Configure {
     let workload = Workload::Task { argv: argv.to_vec(), cwd: "/".into() };
-    Configure { hostname: "test".into(), workload, env: vec![], files: vec![], pids: 64 }
+    Configure { hostname: "job".into(), workload, env: vec![], files: vec![], pids: 64 }
 }
 
 fn channel(driver: &ContainerDriver, id: &MachineId) -> std::os::unix::net::UnixStream {

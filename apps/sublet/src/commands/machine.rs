@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use futures_util::TryStreamExt;
 use sublet_base::{GiB, MachineId, MiB, Seconds, Vcpus};
 use sublet_client::{HostClient, HostError};
-use sublet_machine::{DriverKind, Guest, ImageRef, Phase, Resources};
+use sublet_machine::{Clock, DriverKind, Guest, ImageRef, Phase, Resources};
 use sublet_wire::guest::{Configure, Workload};
 use sublet_wire::host::{LogSource, MachineRequest, MachineView};
 use tokio::io::AsyncWriteExt;
@@ -227,7 +227,7 @@ impl Create {
         });
         let hostname = self.name.to_string();
         let guest = Configure { hostname, workload, env: Vec::new(), files: Vec::new(), pids: self.pids };
-        Ok(MachineRequest { id: self.name, resources, image, driver, guest })
+        Ok(MachineRequest { id: self.name, resources, image, driver, guest, clock: Clock::Host })
     }
 }
 

@@ -103,6 +103,7 @@ pub(crate) fn request(name: &str, workload: Workload) -> MachineRequest {
         image: ImageRef { name: "test".into(), digest: Digest([7; 32]) },
         driver: None,
         guest: Configure { hostname: name.into(), workload, env: vec![], files: vec![], pids: 64 },
+        clock: sublet_machine::Clock::Host,
     }
 }
 

@@ -67,7 +67,14 @@ fn request(id: &MachineId) -> MachineRequest {
         files: vec![],
         pids: 64,
     };
-    MachineRequest { id: id.clone(), resources: size(1), image, driver: None, guest }
+    MachineRequest {
+        id: id.clone(),
+        resources: size(1),
+        image,
+        driver: None,
+        guest,
+        clock: sublet_machine::Clock::Host,
+    }
 }
 
 fn size(times: u32) -> Resources {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sublet_base::{MiB, Vcpus};
-use sublet_wire::guest::PORT_NAME;
+use sublet_machine::Clock;
+use sublet_wire::guest::{CLOCK_WORD, PORT_NAME};
 
 /// Unix socket of the monitor, in the machine's folder.
 pub(super) const MONITOR: &str = "qmp.sock";
@@ -18,6 +19,9 @@ pub(super) const DISK: &str = "disk.img";
 
 /// Memory that translated code may take, MiB. QEMU's own default is a GiB, far over any machine's limit.
 pub(super) const TRANSLATED_MIB: u32 = 128;
+
+/// The time at which a machine with a fixed clock is, 2025-01-01T00:00:00Z: in seconds since 1970, and as QEMU takes it.
+const FIXED_TIME: (i64, &str) = (1_735_689_600, "2025-01-01T00:00:00");
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,7 @@ pub(super) struct Boot<'a> {
     pub(super) initrd: &'a Path,
     /// Words added to the kernel's command line.
     pub(super) words: &'a str,
+    pub(super) clock: Clock,
 }
 
 /// A machine without disks or devices, as the boot probe runs it.
@@ -53,6 +58,12 @@ pub(super) fn base(boot: Boot<'_>, name: &str, vcpus: Vcpus, memory: MiB) -> Vec
     };
     let mut args = Vec::new();
     let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
+    if boot.clock == Clock::Fixed {
+        // While it boots; our init sets it again when the workload begins, because no two boots take equally long.
+        let (seconds, base) = FIXED_TIME;
+        words.push_str(&format!(" {CLOCK_WORD}{seconds}"));
+        add("-rtc", format!("base={base},clock=vm"));
+    }
     add("-name", format!("guest=sublet-{name},debug-threads=on"));
     add("-machine", "microvm,rtc=on".into());
     add("-accel", accel);
@@ -134,7 +145,11 @@ mod tests {
     use super::*;
 
     fn boot(engine: Engine) -> Vec<String> {
-        let boot = Boot { engine, kernel: Path::new("/k"), initrd: Path::new("/i"), words: "" };
+        boot_at(engine, Clock::Host)
+    }
+
+    fn boot_at(engine: Engine, clock: Clock) -> Vec<String> {
+        let boot = Boot { engine, kernel: Path::new("/k"), initrd: Path::new("/i"), words: "", clock };
         base(boot, "m", Vcpus(2), MiB(512))
     }
 
@@ -151,6 +166,14 @@ mod tests {
         let real = boot(Engine::Kvm);
         assert!(!value(&real, "-append").contains("tsc"));
         assert_eq!((value(&real, "-accel"), value(&real, "-m"), value(&real, "-smp")), ("kvm", "512M", "2"));
+    }
+
+    #[test]
+    fn a_fixed_clock_is_the_same_for_qemu_and_for_the_guest() {
+        let fixed = boot_at(Engine::Kvm, Clock::Fixed);
+        assert_eq!(value(&fixed, "-rtc"), "base=2025-01-01T00:00:00,clock=vm");
+        assert!(value(&fixed, "-append").ends_with(" sublet.clock=1735689600"));
+        assert!(!boot(Engine::Kvm).contains(&"-rtc".to_owned()));
     }
 
     #[test]

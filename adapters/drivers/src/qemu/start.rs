@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! own session ─▶ console's reader ─▶ control group ─▶ network namespace (and user namespace, unless root)
-//!            ─▶ tap, or a pair of devices and its carrier ─▶ run.json: who we are ─▶ exec
+//!            ─▶ tap, or a pair of devices and its carrier ─▶ run.json: who we are ─▶ fence ─▶ exec
 //! ```
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -15,20 +15,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, FdFlag, Flock, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{getegid, geteuid, setsid};
 use serde::{Deserialize, Serialize};
 
-use super::carrier;
+use super::config::{self, Backend, CHANNEL, MONITOR};
 use super::console::CONSOLE;
-use super::flags::{self, Backend, CHANNEL, MONITOR};
 use super::limits::Limits;
 use super::monitor::Monitor;
 use super::process::Hold;
-use super::{tap, veth};
+use super::{carrier, fence, tap, veth};
+use crate::folder::Lock;
 use crate::helper::{Helper, HelperResult, WORD, last_words};
 use crate::process::Process;
 use crate::{files, netns};
@@ -51,6 +51,8 @@ pub(super) struct Launch {
     /// All flags but those about descriptors.
     pub(super) args: Vec<String>,
     pub(super) limits: Option<Limits>,
+    /// Files it reads, besides those in its folder.
+    pub(super) reads: Vec<PathBuf>,
 }
 
 /// The processes of a running machine.
@@ -114,7 +116,7 @@ impl Running {
 ///
 /// # Errors
 /// The system's; `Other` with QEMU's last words, or the helper's.
-pub(super) fn start(helper: &Helper, launch: &Launch, lock: &Flock<File>) -> io::Result<Running> {
+pub(super) fn start(helper: &Helper, launch: &Launch, lock: &Lock) -> io::Result<Running> {
     let mut command = helper.command(RUN);
     command.arg(serde_json::to_string(launch)?).stdin(Stdio::from(lock.try_clone()?)).stdout(Stdio::null());
     let mut child = command.stderr(Stdio::piped()).spawn()?;
@@ -185,8 +187,10 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
     let text = serde_json::to_vec(&running).map_err(|e| e.to_string())?;
     files::replace(&launch.folder.join(RUNNING), &text).map_err(told("leave a trace of itself"))?;
     fcntl(&network, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| format!("cannot hand over the network: {e}"))?;
+    let reads: Vec<PathBuf> = launch.reads.iter().chain([&launch.program]).cloned().collect();
+    fence::close(&launch.folder, &reads).map_err(told("fence off the host's files"))?;
     let mut command = Command::new(&launch.program);
-    command.args(&launch.args).args(flags::network(backend, network.as_raw_fd())).env_clear();
+    command.args(&launch.args).args(config::network(backend, network.as_raw_fd())).env_clear();
     std::mem::forget(network);
     let errors = console.try_clone().map_err(told("share the console"))?;
     command.stdin(Stdio::null()).stdout(Stdio::from(console)).stderr(Stdio::from(errors));

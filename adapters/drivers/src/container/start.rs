@@ -5,24 +5,27 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::setgroups;
 use serde::{Deserialize, Serialize};
 use sublet_machine::MachineSpec;
 
-use super::config::{Places, runtime_config};
-use super::mounts;
+use super::config::{ID_COUNT, Places, runtime_config};
+use super::{limits, mounts};
+use crate::cgroup::hold_parent;
+use crate::folder::Kept;
 use crate::helper::{Helper, HelperResult};
+use crate::netns;
 use crate::process::Process;
-use crate::{files, netns};
 
 /// Name of the helper; its argument is a [`Launch`] as JSON, its standard input the machine's lock.
 pub(crate) const LAUNCH: &str = "container-launch";
@@ -41,8 +44,8 @@ pub(super) struct Launch {
     pub(super) init: PathBuf,
     /// Its cgroup.
     pub(super) cgroup: String,
-    /// First of its user and group ids.
-    pub(super) first_id: u32,
+    /// What is held while that is made.
+    pub(super) parent_lock: PathBuf,
     /// Whether the kernel counts swap.
     pub(super) swap: bool,
 }
@@ -56,13 +59,17 @@ pub(crate) fn launch_helper(args: &[OsString]) -> HelperResult {
 }
 
 fn start(launch: &Launch) -> Result<(), Box<dyn Error>> {
-    let spec: MachineSpec = serde_json::from_slice(&fs::read(launch.folder.join("spec.json"))?)?;
+    // Ours are those of whoever started the host, and the machine would keep them.
+    setgroups(&[])?;
+    let kept: Kept = serde_json::from_slice(&fs::read(launch.folder.join("spec.json"))?)?;
+    let first_id = kept.first_id.ok_or("the machine has no user ids")?;
     let stage = Stage::set()?;
-    stage.mount_root(launch)?;
+    stage.mount_root(launch, first_id)?;
     stage.mount_shared(launch)?;
-    let config = stage.config(launch, &spec)?;
+    let config = stage.config(launch, &kept.spec, first_id);
     fs::write(stage.at("config.json"), serde_json::to_vec(&config)?)?;
-    run(launch, &spec, &stage)
+    limits::pin(kept.spec.resources.vcpus, first_id / ID_COUNT)?;
+    run(launch, &kept.spec, &stage)
 }
 
 struct Stage(PathBuf);
@@ -72,7 +79,7 @@ impl Stage {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         fs::create_dir_all(STAGE)?;
-        mounts::mount_tmpfs(Path::new(STAGE), "mode=755,size=1m")?;
+        mounts::mount_tmpfs(Path::new(STAGE), "mode=755,size=16m")?;
         Ok(Self(PathBuf::from(STAGE)))
     }
 
@@ -87,10 +94,10 @@ impl Stage {
     }
 
     /// The image with its owners shifted, below the machine's own disk, which is a file of limited size.
-    fn mount_root(&self, launch: &Launch) -> Result<(), Box<dyn Error>> {
+    fn mount_root(&self, launch: &Launch, first_id: u32) -> Result<(), Box<dyn Error>> {
         let (lower, disk, root) = (self.folder("lower")?, self.folder("disk")?, self.folder("rootfs")?);
         let binary = std::env::current_exe()?;
-        let ids = mounts::lend_ids(&Helper::new(binary), launch.first_id)?;
+        let ids = mounts::lend_ids(&Helper::new(binary), first_id)?;
         mounts::bind_shifted(&launch.image, &lower, &ids)
             .map_err(|e| format!("cannot shift the image's owners: {e}"))?;
         mounts::mount_file(&launch.folder.join("disk.img"), "ext4", "noatime,nosuid,nodev", &disk, Stdio::inherit())?;
@@ -98,7 +105,7 @@ impl Stage {
             let path = disk.join(name);
             match fs::create_dir(&path) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
-                _ => chown(&path, Some(launch.first_id), Some(launch.first_id))?,
+                _ => chown(&path, Some(first_id), Some(first_id))?,
             }
         }
         let layers = format!(
@@ -114,30 +121,29 @@ impl Stage {
 
     fn mount_shared(&self, launch: &Launch) -> Result<(), Box<dyn Error>> {
         mounts::bind(&launch.folder.join("run/channel"), &self.folder("channel")?)?;
-        File::create(self.at("init"))?;
-        mounts::bind(&launch.init, &self.at("init"))
-            .map_err(|e| format!("cannot reach {}: {e}", launch.init.display()))?;
-        Ok(())
+        // A copy: of a file that is mounted, the machine would see where on the host it is.
+        let init = self.at("init");
+        fs::copy(&launch.init, &init).map_err(|e| format!("cannot copy {}: {e}", launch.init.display()))?;
+        Ok(fs::set_permissions(&init, Permissions::from_mode(0o755))?)
     }
 
-    fn config(&self, launch: &Launch, spec: &MachineSpec) -> Result<serde_json::Value, Box<dyn Error>> {
+    fn config(&self, launch: &Launch, spec: &MachineSpec, first_id: u32) -> serde_json::Value {
         let text = |name: &str| self.at(name).to_string_lossy().into_owned();
-        Ok(runtime_config(
-            spec,
-            &Places {
-                rootfs: &text("rootfs"),
-                channel: &text("channel"),
-                init: &text("init"),
-                cgroup: &launch.cgroup,
-                first_id: launch.first_id,
-                swap: launch.swap,
-            },
-        ))
+        let places = Places {
+            rootfs: &text("rootfs"),
+            channel: &text("channel"),
+            init: &text("init"),
+            cgroup: &launch.cgroup,
+            first_id,
+            swap: launch.swap,
+        };
+        runtime_config(spec, &places)
     }
 }
 
 fn run(launch: &Launch, spec: &MachineSpec, stage: &Stage) -> Result<(), Box<dyn Error>> {
     let console = OpenOptions::new().append(true).create(true).mode(0o600).open(launch.folder.join("run/console"))?;
+    let _parent = hold_parent(&launch.parent_lock)?;
     let mut container = ContainerBuilder::new(spec.id.to_string(), SyscallType::default())
         .with_root_path(stage.folder("state")?)?
         .with_stdin(File::open("/dev/null")?)
@@ -167,32 +173,4 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text.replace('\n', " ")
-}
-
-/// Makes the file that becomes a machine's disk: sparse, formatted, and whole or not there. The lock stays taken until it
-/// is formatted, even if this process dies meanwhile.
-pub(super) fn make_disk(path: &Path, bytes: u64, owner: u32, lock: Stdio) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let next = path.with_extension("next");
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.set_len(bytes)?;
-    drop(file);
-    let output = Command::new("mkfs.ext4")
-        .args(["-q", "-F", "-m", "0", "-E"])
-        .arg(format!("lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner={owner}:{owner}"))
-        .arg(&next)
-        .stdin(lock)
-        .output()?;
-    if !output.status.success() {
-        return Err(io::Error::other(crate::helper::first_words(&output.stderr)));
-    }
-    fs::rename(&next, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
-/// Writes the spec where the helper reads it.
-pub(super) fn save_spec(folder: &Path, spec: &MachineSpec) -> io::Result<()> {
-    files::replace(&folder.join("spec.json"), &serde_json::to_vec(spec)?)
 }
