@@ -21,6 +21,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const WORK: Duration = Duration::from_secs(120);
 /// An image is fetched and a disk is made within this.
 const MAKE: Duration = Duration::from_secs(1800);
+/// A host that says nothing for so long while it is asked gets a sign of life demanded, and twice as long to give it.
+const QUIET: Duration = Duration::from_secs(30);
 /// Bytes read from a port and sent as one message.
 const PIECE: usize = 32 << 10;
 
@@ -119,10 +121,15 @@ impl HostClient {
     /// # Errors
     /// [`HostError::BadSocket`] if the path cannot be used.
     pub fn new(socket: &Path) -> Result<Self, HostError> {
+        Self::with_quiet(socket, QUIET)
+    }
+
+    fn with_quiet(socket: &Path, quiet: Duration) -> Result<Self, HostError> {
         let bad = || HostError::BadSocket(socket.to_owned());
         let path = std::path::absolute(socket).map_err(|_| bad())?;
         let path = path.to_str().ok_or_else(bad)?;
         let endpoint = Endpoint::from_shared(format!("unix:{path}")).map_err(|_| bad())?;
+        let endpoint = endpoint.http2_keep_alive_interval(quiet).keep_alive_timeout(2 * quiet);
         Ok(Self { inner: generated(&endpoint), endpoint })
     }
 
@@ -331,4 +338,20 @@ async fn within<T>(longest: Duration, call: impl Future<Output = Result<T, Statu
 
 fn view(answer: Result<tonic::Response<v1::Machine>, Status>) -> Result<MachineView, HostError> {
     Ok(answer?.into_inner().try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_hangs_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("host.sock");
+        // The kernel connects us; nobody ever reads.
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let client = HostClient::with_quiet(&socket, Duration::from_millis(50)).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.report()).await.expect("the call hangs");
+        assert!(matches!(answer, Err(HostError::Unavailable(_))), "{answer:?}");
+    }
 }

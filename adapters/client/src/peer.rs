@@ -15,6 +15,8 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+/// Longest wait for a stream. Longer than the link itself waits, which knows better why there is none.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(40);
 /// Longest wait for an answer, or for more bytes of a result.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const BUFFER: usize = 64 << 10;
@@ -70,6 +72,9 @@ pub enum PeerError {
     /// The result could not be stored here.
     #[error("cannot store the result")]
     Store(#[source] std::io::Error),
+    /// Our own end of the link could not be opened.
+    #[error("the provider could not be asked from here")]
+    Unasked(#[source] std::io::Error),
     /// The program stops.
     #[error("asking the provider was interrupted")]
     Stopped,
@@ -87,6 +92,7 @@ impl Retryable for PeerError {
             | Self::WrongDocument { .. }
             | Self::TooLarge { .. }
             | Self::Store(_)
+            | Self::Unasked(_)
             | Self::Stopped => false,
         }
     }
@@ -112,6 +118,7 @@ impl Retryable for Early {
 pub struct PeerClient {
     transport: Arc<dyn OpenStream>,
     backoff: Backoff,
+    open_within: Duration,
     stop: CancellationToken,
 }
 
@@ -120,7 +127,7 @@ impl PeerClient {
     #[must_use]
     pub fn new(transport: Arc<dyn OpenStream>, stop: CancellationToken) -> Self {
         let backoff = Backoff { first: Duration::from_millis(300), max: Duration::from_secs(5), attempts: 6 };
-        Self { transport, backoff, stop }
+        Self { transport, backoff, open_within: OPEN_TIMEOUT, stop }
     }
 
     /// The same with other patience.
@@ -266,7 +273,8 @@ impl PeerClient {
 
     async fn once(&self, request: &Request) -> Result<(Response, ByteStream), PeerError> {
         let name = request.name();
-        let mut stream = self.transport.open().await.map_err(PeerError::Transport)?;
+        let opened = timeout(self.open_within, self.transport.open()).await.map_err(|_| PeerError::Silent(name))?;
+        let mut stream = opened.map_err(PeerError::Transport)?;
         let exchange = async {
             write_frame(&mut stream, request).await?;
             read_frame::<Response>(&mut stream).await
@@ -380,6 +388,28 @@ mod tests {
         assert_eq!(asked.lock().unwrap().len(), 1);
         let (confused, _) = client(vec![(Response::Done, Vec::new())]);
         assert!(matches!(confused.status(agreement).await, Err(PeerError::Unexpected("status"))));
+    }
+
+    /// A provider that can be reached, and lets no stream be opened.
+    struct Hanging;
+
+    #[async_trait]
+    impl OpenStream for Hanging {
+        async fn open(&self) -> Result<ByteStream, TransportError> {
+            std::future::pending().await
+        }
+
+        async fn suspect(&self) {}
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_hangs_is_silent_in_the_end() {
+        let once = Backoff { attempts: 1, ..Backoff::default() };
+        let client = PeerClient::new(Arc::new(Hanging), CancellationToken::new()).with_backoff(once);
+        let hasty = PeerClient { open_within: Duration::from_millis(10), ..client };
+        let asked = timeout(Duration::from_secs(60), hasty.status(Agreement::Lease(LeaseId(1))));
+        let silent = asked.await.expect("it hangs");
+        assert!(matches!(silent, Err(PeerError::Silent("status"))), "{silent:?}");
     }
 
     #[tokio::test]

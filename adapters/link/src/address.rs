@@ -1,7 +1,7 @@
 //! Where a peer may be found.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use iroh::{EndpointAddr, EndpointId, RelayUrl};
@@ -105,6 +105,14 @@ impl PeerAddr {
     }
 }
 
+/// What of an address counts as one caller: of IPv6 its network, since whoever has one address there has them all.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +146,12 @@ mod tests {
         let addr = PeerAddr { key, gateways: vec![], direct };
         assert!(addr.endpoint_addr(PathPolicy::Auto).is_some());
         assert!(addr.endpoint_addr(PathPolicy::RelayOnly).is_none());
+    }
+
+    #[test]
+    fn one_network_is_one_caller() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!((of("203.0.113.7"), of("::ffff:203.0.113.7")), ("203.0.113.7".into(), "203.0.113.7".into()));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }

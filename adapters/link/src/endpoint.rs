@@ -4,9 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use iroh::endpoint::{
-    ConnectOptions, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets,
-};
+use iroh::endpoint::{NetReportConfig, PortmapperConfig, presets};
 use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey, Watcher};
 use sublet_base::PeerKey;
 use sublet_wire::link::ALPN;
@@ -14,21 +12,10 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{GatewayUrl, LinkKey, Peer, PeerAddr};
+use crate::{GatewayUrl, LinkKey, Peer, PeerAddr, transport};
 
-/// How long a link survives without hearing from the other side; the longest outage of a gateway that an open ssh
-/// session can sit out.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
-/// Above 2.4 MB a single busy stream kills the connection (measured); bulk uses several streams instead.
-const STREAM_WINDOW: u32 = 2 << 20;
-/// Unread bytes that one peer we know can make us hold.
-pub(crate) const FRIEND_WINDOW: VarInt = VarInt::from_u32(8 << 20);
-/// Unread bytes that a caller can make us hold before we know who it is.
-const CALLER_WINDOW: VarInt = VarInt::from_u32(64 << 10);
 /// How often to look for the first gateway.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Streams a peer may have open to us.
-const MAX_STREAMS: u32 = 128;
 
 /// Which ways a link may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -155,7 +142,7 @@ impl Link {
             .relay_mode(RelayMode::Custom(map))
             .portmapper_config(PortmapperConfig::Disabled)
             .net_report_config(report)
-            .transport_config(transport(CALLER_WINDOW))
+            .transport_config(transport::answering())
             .clear_ip_transports();
         if config.policy == PathPolicy::Auto {
             let any = [(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()];
@@ -228,6 +215,9 @@ impl Link {
     }
 
     /// A peer to ask. Dials when the first stream is opened.
+    ///
+    /// Its gateways become known to this endpoint, which may then move to one of them: a link that others must find is
+    /// not the one to ask strangers from ([`Link::bind_on_behalf`]).
     #[must_use]
     pub fn peer(&self, addr: PeerAddr) -> Peer {
         Peer::new(self.clone(), addr)
@@ -250,11 +240,6 @@ impl Link {
     }
 }
 
-/// How to dial: we know whom, so it may send us more than a caller may.
-pub(crate) fn dial_options() -> ConnectOptions {
-    ConnectOptions::new().with_transport_config(transport(FRIEND_WINDOW))
-}
-
 /// The endpoint itself looks for a gateway every 20 s or so: too long when all of them start together.
 async fn look_for_gateway(endpoint: Endpoint, gateways: Vec<Gateway>, stop: CancellationToken) {
     let Some(first) = gateways.first() else { return };
@@ -267,16 +252,4 @@ async fn look_for_gateway(endpoint: Endpoint, gateways: Vec<Gateway>, stop: Canc
         }
     };
     tokio::select! { () = look => {}, () = stop.cancelled() => {}, () = endpoint.closed() => {} }
-}
-
-fn transport(receive_window: VarInt) -> QuicTransportConfig {
-    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("180 s fit the protocol's field");
-    QuicTransportConfig::builder()
-        .max_idle_timeout(Some(idle))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(receive_window)
-        .send_window(FRIEND_WINDOW.into_inner())
-        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
-        .max_concurrent_uni_streams(VarInt::from_u32(1))
-        .build()
 }

@@ -16,19 +16,24 @@
 //! next one dial anew.
 
 mod address;
+mod door;
 mod endpoint;
 mod forward;
 mod key;
 mod mandate;
 mod peer;
+mod places;
 mod relay;
 mod serve;
 mod stream;
+mod transport;
 
 pub use address::{GatewayUrl, InvalidGatewayUrl, PeerAddr};
-pub use endpoint::{Gateway, GatewayState, IDLE_TIMEOUT, Link, LinkConfig, LinkError, PathPolicy};
+pub use door::RelayAccess;
+pub use endpoint::{Gateway, GatewayState, Link, LinkConfig, LinkError, PathPolicy};
 pub use forward::{forward, pipe_stdio};
 pub use key::{KeyError, LinkKey};
 pub use peer::Peer;
-pub use relay::{Relay, RelayAccess, RelayCounter, RelayCounts, RelayError, RelayOptions};
+pub use relay::{Relay, RelayCounter, RelayCounts, RelayError, RelayOptions};
 pub use serve::{ServeLimits, serve, serve_stream};
+pub use transport::IDLE_TIMEOUT;

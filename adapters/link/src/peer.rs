@@ -4,17 +4,17 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use iroh::EndpointAddr;
 use iroh::endpoint::Connection;
 use sublet_base::PeerKey;
 use sublet_wire::link::{ALPN, ByteStream, OpenStream, TransportError};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::endpoint::dial_options;
 use crate::stream::{LinkStream, connection_error};
-use crate::{Link, PeerAddr, mandate};
+use crate::{Link, PeerAddr, mandate, transport};
 
-/// Longest wait for a connection: through a gateway that takes three round trips and a TCP connect.
+/// Longest wait for a connection on which we are greeted: through a gateway that takes three round trips and a TCP connect.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest wait for the peer to allow one more stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +43,18 @@ impl Peer {
         connection.paths().iter().find(|path| path.is_selected()).map(|path| path.is_ip())
     }
 
+    async fn dial(&self, addr: EndpointAddr) -> io::Result<Connection> {
+        for gateway in &self.addr.gateways {
+            self.link.learn(gateway).await;
+        }
+        let failed = |why: String| io::Error::other(why);
+        let connecting = self.link.endpoint.connect_with_opts(addr, ALPN, transport::dialling()).await;
+        let connection =
+            connecting.map_err(|e| failed(format!("{e:#}")))?.await.map_err(|e| failed(format!("{e:#}")))?;
+        mandate::say(&connection, self.link.endpoint_key(), self.link.person()).await.map_err(io::Error::other)?;
+        Ok(connection)
+    }
+
     async fn connection(&self) -> Result<Connection, TransportError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = current.as_ref().filter(|c| c.close_reason().is_none()) {
@@ -50,19 +62,9 @@ impl Peer {
         }
         let nowhere = || io::Error::new(io::ErrorKind::AddrNotAvailable, "nothing says where this peer is");
         let addr = self.addr.endpoint_addr(self.link.policy()).ok_or_else(|| TransportError::Unreachable(nowhere()))?;
-        for gateway in &self.addr.gateways {
-            self.link.learn(gateway).await;
-        }
-        let failed = |why: String| TransportError::Unreachable(io::Error::other(why));
-        let dial = async {
-            let connecting = self.link.endpoint.connect_with_opts(addr, ALPN, dial_options()).await;
-            connecting.map_err(|e| failed(format!("{e:#}")))?.await.map_err(|e| failed(format!("{e:#}")))
-        };
         let silent = || io::Error::new(io::ErrorKind::TimedOut, "the peer did not answer");
-        let connection = timeout(DIAL_TIMEOUT, dial).await.map_err(|_| TransportError::Unreachable(silent()))??;
-        mandate::say(&connection, self.link.endpoint_key(), self.link.person())
-            .await
-            .map_err(|error| TransportError::Unreachable(io::Error::other(error)))?;
+        let dialled = timeout(DIAL_TIMEOUT, self.dial(addr)).await;
+        let connection = dialled.map_err(|_| silent()).flatten().map_err(TransportError::Unreachable)?;
         tracing::debug!(peer = ?self.addr.key, "connected");
         *current = Some(connection.clone());
         Ok(connection)
@@ -84,7 +86,9 @@ impl OpenStream for Peer {
     }
 
     async fn suspect(&self) {
-        // Dropped, not closed: older streams may still be alive on it, and keep it.
-        self.current.lock().await.take();
+        // Dropped, not closed: older streams may still be alive on it, and keep it. Whoever holds the lock dials anew.
+        if let Ok(mut current) = self.current.try_lock() {
+            current.take();
+        }
     }
 }

@@ -1,45 +1,45 @@
 //! The relay inside a gateway: passes sealed packets between peers that cannot reach each other directly.
+//!
+//! ```text
+//! accept ── a place among the arriving, by address ── HTTP ──▶ GET /ping: how near are we?
+//!                                                       ╰────▶ GET /relay: key proven ── Door ── a place among the clients
+//! ```
 
-use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use iroh::EndpointId;
-use iroh_relay::server::{
-    Access, AccessControl, ClientRateLimit, ClientRequest, ConnectionId, Metrics, RelayConfig, Server, ServerConfig,
-    SpawnError,
-};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use iroh_relay::KeyCache;
+use iroh_relay::defaults::DEFAULT_KEY_CACHE_CAPACITY;
+use iroh_relay::http::RELAY_PROBE_PATH;
+use iroh_relay::server::http_server::RelayServiceWithNotify;
+use iroh_relay::server::streams::MaybeTlsStream;
+use iroh_relay::server::{ClientRateLimit, Handlers, Metrics, RelayService};
 use serde::Serialize;
-use sublet_base::{B256, keccak256};
 use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-/// Who may use a relay.
-#[derive(Clone, Default)]
-pub enum RelayAccess {
-    /// Anyone.
-    #[default]
-    Open,
-    /// Whoever presents one of these tokens. Kept as hashes.
-    Tokens(Vec<B256>),
-}
+use crate::RelayAccess;
+use crate::address::network;
+use crate::door::{ADDRESS, Door};
+use crate::places::{Place, Places};
 
-impl RelayAccess {
-    /// Access with any of `tokens`.
-    #[must_use]
-    pub fn tokens<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::Tokens(tokens.into_iter().map(|token| keccak256(token.as_bytes())).collect())
-    }
-
-    fn admits(&self, token: Option<&str>) -> bool {
-        match self {
-            Self::Open => true,
-            // Comparing hashes tells a guesser nothing by its timing.
-            Self::Tokens(hashes) => token.is_some_and(|token| hashes.contains(&keccak256(token.as_bytes()))),
-        }
-    }
-}
+/// For a connection to become a client, or to ask what else it wants.
+const ARRIVE: Duration = Duration::from_secs(30);
+/// At least so many may be arriving, even where few may stay: who looks for a near gateway knocks several times.
+const ARRIVING: usize = 16;
+/// After a failure to accept: most often we are out of file descriptors.
+const BREATHE: Duration = Duration::from_millis(100);
 
 /// How to start a [`Relay`].
 pub struct RelayOptions {
@@ -48,7 +48,9 @@ pub struct RelayOptions {
     /// Who may use it.
     pub access: RelayAccess,
     /// Most clients at once.
-    pub clients: u64,
+    pub clients: usize,
+    /// Most clients at once from one network address.
+    pub clients_per_address: usize,
     /// Most bytes a second taken from each client.
     pub bytes_per_second: Option<NonZeroU32>,
 }
@@ -65,16 +67,19 @@ pub enum RelayError {
         #[source]
         source: std::io::Error,
     },
-    /// The relay did not start or stopped by itself.
-    #[error("the relay failed: {0}")]
-    Failed(String),
+    /// The relay stopped by itself.
+    #[error("the relay failed")]
+    Failed(#[source] JoinError),
+    /// The relay ended unasked.
+    #[error("the relay ended")]
+    Ended,
 }
 
 /// What a relay has done since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RelayCounts {
     /// Clients connected now.
-    pub clients: u64,
+    pub clients: usize,
     /// Connections admitted.
     pub admitted: u64,
     /// Connections refused.
@@ -87,9 +92,10 @@ pub struct RelayCounts {
 
 /// A running relay; stops when dropped.
 pub struct Relay {
-    server: Server,
     address: SocketAddr,
-    door: Arc<Door>,
+    counter: RelayCounter,
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
 }
 
 /// Reads a relay's counts; outlives it.
@@ -104,53 +110,12 @@ impl RelayCounter {
     #[must_use]
     pub fn counts(&self) -> RelayCounts {
         RelayCounts {
-            clients: self.door.clients.load(Ordering::Relaxed),
-            admitted: self.door.admitted.load(Ordering::Relaxed),
-            refused: self.door.refused.load(Ordering::Relaxed),
+            clients: self.door.clients(),
+            admitted: self.door.admitted(),
+            refused: self.door.refused(),
             bytes_received: self.metrics.bytes_recv.get(),
             bytes_sent: self.metrics.bytes_sent.get(),
         }
-    }
-}
-
-struct Door {
-    access: RelayAccess,
-    most: u64,
-    clients: AtomicU64,
-    admitted: AtomicU64,
-    refused: AtomicU64,
-}
-
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("clients", &self.clients).finish_non_exhaustive()
-    }
-}
-
-impl Door {
-    fn deny(&self, why: &str) -> Access {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        Access::Deny { reason: Some(why.to_owned()) }
-    }
-}
-
-impl AccessControl for Door {
-    async fn on_connect(&self, request: &ClientRequest) -> Access {
-        if !self.access.admits(request.auth_token().as_deref()) {
-            return self.deny("this gateway wants a token that it knows");
-        }
-        let enter = |clients| (clients < self.most).then_some(clients + 1);
-        if self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_err() {
-            return self.deny("this gateway is full");
-        }
-        self.admitted.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(client = %request.endpoint_id().fmt_short(), "client connected");
-        Access::Allow
-    }
-
-    fn on_disconnect(&self, client: EndpointId, _: ConnectionId) {
-        self.clients.fetch_sub(1, Ordering::Relaxed);
-        tracing::debug!(client = %client.fmt_short(), "client disconnected");
     }
 }
 
@@ -160,24 +125,24 @@ impl Relay {
     /// # Errors
     /// [`RelayError::Listen`] if the address is taken.
     pub async fn start(options: RelayOptions) -> Result<Self, RelayError> {
-        let door = Arc::new(Door {
-            access: options.access,
-            most: options.clients,
-            clients: AtomicU64::new(0),
-            admitted: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-        });
-        let mut relay = RelayConfig::new(options.listen);
-        relay.limits.client_rx = options.bytes_per_second.map(ClientRateLimit::new);
-        relay.access = door.clone();
-        let mut config = ServerConfig::default();
-        config.relay = Some(relay);
-        let server = Server::spawn(config).await.map_err(|error| match error {
-            SpawnError::BindTcpListener { source, .. } => RelayError::Listen { address: options.listen, source },
-            other => RelayError::Failed(format!("{other:#}")),
-        })?;
-        let address = server.http_addr().ok_or_else(|| RelayError::Failed("it has no address".into()))?;
-        Ok(Self { server, address, door })
+        let failed = |source| RelayError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (clients, each) = (options.clients, options.clients_per_address);
+        let door = Arc::new(Door::new(options.access, Places::new(clients, each)));
+        let metrics = Arc::new(Metrics::default());
+        let service = RelayService::new(
+            handlers(),
+            HeaderMap::new(),
+            options.bytes_per_second.map(ClientRateLimit::new),
+            KeyCache::new(DEFAULT_KEY_CACHE_CAPACITY),
+            door.clone(),
+            metrics.clone(),
+        );
+        let arriving = Places::new(clients.max(ARRIVING), each.max(ARRIVING));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(relay(listener, service, arriving, door.clone(), stop.clone()));
+        Ok(Self { address, counter: RelayCounter { door, metrics }, stop, task: AbortOnDropHandle::new(task) })
     }
 
     /// Where it listens; with the port the system chose if asked for port 0.
@@ -189,25 +154,18 @@ impl Relay {
     /// What it has done.
     #[must_use]
     pub fn counts(&self) -> RelayCounts {
-        self.counter().counts()
+        self.counter.counts()
     }
 
     /// A handle to watch what it does.
     #[must_use]
     pub fn counter(&self) -> RelayCounter {
-        RelayCounter { door: self.door.clone(), metrics: self.server.metrics().server.clone() }
+        self.counter.clone()
     }
 
-    /// Waits until the relay ends by itself.
-    ///
-    /// # Errors
-    /// Always, with the reason: a relay does not end unasked.
+    /// Waits until the relay ends by itself, and says why: a relay does not end unasked.
     pub async fn failed(&mut self) -> RelayError {
-        match self.server.join().await {
-            Ok(Ok(())) => RelayError::Failed("it ended".into()),
-            Ok(Err(error)) => RelayError::Failed(format!("{error:#}")),
-            Err(error) => RelayError::Failed(error.to_string()),
-        }
+        (&mut self.task).await.map_or_else(RelayError::Failed, |()| RelayError::Ended)
     }
 
     /// Disconnects everyone and stops.
@@ -215,6 +173,64 @@ impl Relay {
     /// # Errors
     /// [`RelayError::Failed`] if it did not end in order.
     pub async fn stop(self) -> Result<(), RelayError> {
-        self.server.shutdown().await.map_err(|error| RelayError::Failed(format!("{error:#}")))
+        self.stop.cancel();
+        self.task.await.map_err(RelayError::Failed)
+    }
+}
+
+/// What a relay answers besides relaying: a probe of how near it is.
+fn handlers() -> Handlers {
+    let mut handlers = Handlers::default();
+    let probe =
+        Box::new(|_, response: hyper::http::response::Builder| Ok(response.body(Box::new(String::new()) as _)?));
+    handlers.insert((Method::GET, RELAY_PROBE_PATH), probe);
+    handlers
+}
+
+async fn relay(
+    listener: TcpListener,
+    service: RelayService,
+    arriving: Places<IpAddr>,
+    door: Arc<Door>,
+    stop: CancellationToken,
+) {
+    let mut arrivals = JoinSet::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        while arrivals.try_join_next().is_some() {}
+        let (stream, address) = match accepted {
+            Ok((stream, address)) => (stream, network(address.ip())),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(BREATHE).await;
+                continue;
+            }
+        };
+        match arriving.enter(address) {
+            Ok(place) => drop(arrivals.spawn(arrive(stream, address, Arc::new(place), service.clone()))),
+            Err(full) => {
+                tracing::debug!(?full, %address, "turned a connection away: too many are arriving");
+                door.count_refused();
+            }
+        }
+    }
+    service.shutdown().await;
+    arrivals.shutdown().await;
+}
+
+/// Speaks HTTP until the connection is a client, which the service then has tasks for.
+async fn arrive(stream: TcpStream, address: IpAddr, place: Arc<Place<IpAddr>>, service: RelayService) {
+    let service = RelayServiceWithNotify::new(service, Arc::default());
+    let Ok(address) = HeaderValue::try_from(address.to_string()) else { return };
+    let service = service_fn(move |mut request: Request<_>| {
+        request.headers_mut().insert(ADDRESS, address.clone());
+        // Kept with the request until the client has proven its key, for which the service sets no limit.
+        request.extensions_mut().insert(place.clone());
+        std::future::ready(service.call(request).into_inner().map_err(std::io::Error::other))
+    });
+    let http = http1::Builder::new().serve_connection(TokioIo::new(MaybeTlsStream::Plain(stream)), service);
+    match timeout(ARRIVE, http.with_upgrades()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection broke before it was a client"),
+        Err(_) => tracing::debug!("a connection took too long to become a client"),
     }
 }

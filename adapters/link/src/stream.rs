@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) const REFUSED: VarInt = VarInt::from_u32(1);
 /// Close code of a program that stops.
 pub(crate) const STOPPING: VarInt = VarInt::from_u32(2);
+/// Close code of a connection for which there is no place now.
+pub(crate) const FULL: VarInt = VarInt::from_u32(4);
 /// Reset code of a stream that was dropped before its end was sent.
 const DROPPED: VarInt = VarInt::from_u32(3);
 

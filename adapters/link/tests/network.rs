@@ -5,14 +5,15 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{COUNT, ECHO, Serving, ask, connect, link, ping, relay, url};
-use sublet_base::{JobId, LeaseId, PeerKey};
+use common::{COUNT, ECHO, Serving, Stranger, ask, connect, link, options, ping, relay, url};
+use sublet_base::{JobId, LeaseId};
 use sublet_link::{
-    Gateway, GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr, RelayAccess, ServeLimits,
+    Gateway, GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr, Relay, RelayAccess,
+    RelayOptions, ServeLimits,
 };
 use sublet_wire::link::{
-    ALPN, Agreement, Hello, MachineState, Mandate, MandateSignature, OpenStream, RefusalReason, Request, Response,
-    Status, TransportError, read_frame, write_frame,
+    Agreement, Hello, MachineState, Mandate, MandateSignature, OpenStream, RefusalReason, Request, Response, Status,
+    TransportError, read_frame, write_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -145,15 +146,11 @@ async fn a_forged_mandate_gets_nowhere() {
     let serving = Serving::start(PathPolicy::Auto, None).await;
     let renter = LinkKey::generate();
     serving.provider.friends.lock().unwrap().insert(renter.peer_key());
-    let thief = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal).bind().await.unwrap();
-    let dialler = PeerKey(*thief.id().as_bytes());
+    let thief = Stranger::new().await;
+    let dialler = thief.key();
     let signed = |text: &[u8]| MandateSignature(iroh::SecretKey::generate().sign(text).to_bytes());
     for signature in [MandateSignature([0; 64]), signed(&Mandate::text(dialler, serving.link.peer_key()))] {
-        let addr = serving.link.bound_addrs().into_iter().fold(
-            iroh::EndpointAddr::new(iroh::EndpointId::from_bytes(&serving.link.peer_key().0).unwrap()),
-            |addr, direct| addr.with_ip_addr(direct),
-        );
-        let connection = thief.connect(addr, ALPN).await.unwrap();
+        let connection = thief.dial(&serving).await.unwrap();
         let mandate = Some(Mandate { peer: renter.peer_key(), signature });
         // The connection may be closed at any point from the mandate on.
         let answer = async {
@@ -164,6 +161,61 @@ async fn a_forged_mandate_gets_nowhere() {
         };
         assert!(timeout(PATIENCE, answer).await.unwrap().is_none());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_who_say_nothing_hold_no_place_of_a_peer() {
+    let limits = ServeLimits { connections: 1, greetings: 4, greet: 10 * PATIENCE, ..ServeLimits::default() };
+    let serving = Serving::start_with(PathPolicy::Auto, None, limits).await;
+    let stranger = Stranger::new().await;
+    // From the third on, who comes has to prove its address first.
+    let _silent = [stranger.dial(&serving).await, stranger.dial(&serving).await, stranger.dial(&serving).await]
+        .map(|dialled| dialled.unwrap());
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = serving.befriend(&renter, None);
+    assert_eq!(ask(&peer, &STATUS).await.unwrap().0, running());
+    // Nor do they hold up the end.
+    serving.stop.cancel();
+    timeout(PATIENCE, serving.task).await.expect("a stranger keeps it from stopping").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_who_says_nothing_is_soon_forgotten() {
+    let (greet, arrive) = (Duration::from_millis(200), 10 * PATIENCE);
+    let limits = ServeLimits { greetings: 1, greet, arrive, ..ServeLimits::default() };
+    let serving = Serving::start_with(PathPolicy::Auto, None, limits).await;
+    let stranger = Stranger::new().await;
+    let silent = stranger.dial(&serving).await.unwrap();
+    timeout(PATIENCE, silent.closed()).await.expect("the stranger is still there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_cannot_take_every_greeting() {
+    let limits = ServeLimits { greetings_per_address: 1, greet: 10 * PATIENCE, ..ServeLimits::default() };
+    let serving = Serving::start_with(PathPolicy::Auto, None, limits).await;
+    let stranger = Stranger::new().await;
+    let silent = stranger.dial(&serving).await.unwrap();
+    let turned_away = timeout(PATIENCE, stranger.dial(&serving)).await.unwrap();
+    assert!(turned_away.is_err());
+    silent.close(0u32.into(), b"");
+    let deadline = Instant::now() + PATIENCE;
+    while stranger.dial(&serving).await.is_err() {
+        assert!(Instant::now() < deadline, "a place that was left stayed taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_no_greeting_is_unreachable() {
+    let deaf = Stranger::deaf().await;
+    let renter = link(PathPolicy::Auto, Vec::new()).await;
+    let peer = renter.peer(PeerAddr { key: deaf.key(), gateways: vec![], direct: deaf.endpoint.bound_sockets() });
+    let accepting = tokio::spawn(async move {
+        let connection = deaf.endpoint.accept().await.unwrap().await.unwrap();
+        connection.closed().await
+    });
+    let opened = timeout(PATIENCE, peer.open()).await.expect("it hangs");
+    assert!(matches!(opened, Err(TransportError::Unreachable(_))));
+    timeout(PATIENCE, accepting).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -345,4 +397,39 @@ async fn a_gateway_that_wants_a_token_says_so() {
     eventually("the reason arrives", told).await;
     assert!(relay.counts().refused > 0);
     assert_eq!(relay.counts().clients, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_cannot_fill_a_gateway() {
+    let few = RelayOptions { clients_per_address: 2, ..options(0, RelayAccess::Open) };
+    let relay = Relay::start(few).await.unwrap();
+    let client = async || link(PathPolicy::RelayOnly, vec![url(&relay).into()]).await;
+    let (first, second) = (client().await, client().await);
+    first.online(PATIENCE).await.unwrap();
+    second.online(PATIENCE).await.unwrap();
+    let third = client().await;
+    let told = || match third.gateway_state() {
+        GatewayState::Trying { error: Some(error), .. } => error.contains("too many clients from your address"),
+        _ => false,
+    };
+    eventually("the reason arrives", told).await;
+    assert_eq!(relay.counts().clients, 2);
+    first.close().await;
+    third.online(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_do_not_fill_a_gateway() {
+    const ARRIVING: usize = 16;
+    let relay = relay(0, RelayAccess::Open).await;
+    let mut silent = Vec::new();
+    for _ in 0..ARRIVING {
+        silent.push(tokio::net::TcpStream::connect(relay.address()).await.unwrap());
+    }
+    let mut late = tokio::net::TcpStream::connect(relay.address()).await.unwrap();
+    let heard = timeout(PATIENCE, late.read(&mut [0])).await.expect("it is kept waiting");
+    assert!(!matches!(heard, Ok(1..)), "nobody asked for this");
+    assert_eq!(relay.counts().refused, 1);
+    drop(silent);
+    link(PathPolicy::RelayOnly, vec![url(&relay).into()]).await.online(PATIENCE).await.unwrap();
 }

@@ -19,7 +19,9 @@ pub struct GatewayConfig {
     /// File with access tokens, one a line, readable by its owner only. Unset: everyone is served.
     pub tokens_file: Option<PathBuf>,
     /// Most clients at once.
-    pub clients: u64,
+    pub clients: usize,
+    /// Most clients at once from one address (of IPv6: from one /64); `clients` behind a proxy of your own.
+    pub clients_per_address: usize,
     /// Most bytes a second taken from each client; unset: no limit.
     pub bytes_per_second: Option<NonZeroU32>,
 }
@@ -32,6 +34,7 @@ impl Default for GatewayConfig {
             data: "data/gateway".into(),
             tokens_file: None,
             clients: 1000,
+            clients_per_address: 100,
             bytes_per_second: None,
         }
     }
@@ -44,9 +47,10 @@ mod tests {
     #[test]
     fn the_whole_section_parses_and_slips_do_not() {
         let text = "listen = '0.0.0.0:3340'\nstatus = '127.0.0.1:3341'\ndata = 'd'\ntokens_file = 't'\nclients = 5\n\
-                    bytes_per_second = 1000000\n";
+                    clients_per_address = 2\nbytes_per_second = 1000000\n";
         let config: GatewayConfig = toml::from_str(text).unwrap();
-        assert_eq!((config.clients, config.bytes_per_second), (5, NonZeroU32::new(1_000_000)));
+        assert_eq!((config.clients, config.clients_per_address), (5, 2));
+        assert_eq!(config.bytes_per_second, NonZeroU32::new(1_000_000));
         assert_eq!(toml::from_str::<GatewayConfig>("").unwrap(), GatewayConfig::default());
         for slip in ["listens = 'x'", "bytes_per_second = 0", "clients = -1", "listen = 'localhost'"] {
             assert!(toml::from_str::<GatewayConfig>(slip).is_err(), "{slip} should be refused");

@@ -64,10 +64,10 @@ impl GatewayError {
 
 /// A gateway that listens, not yet supervised.
 pub struct Gateway {
-    // Dropped last: the lock must outlive everything that uses the directory.
     relay: Relay,
     status: Option<TcpListener>,
     key: LinkKey,
+    // Dropped last, as it stands last: the lock outlives everything that uses the directory.
     _data: DataDir,
 }
 
@@ -98,6 +98,7 @@ impl Gateway {
             listen: config.listen,
             access,
             clients: config.clients,
+            clients_per_address: config.clients_per_address,
             bytes_per_second: config.bytes_per_second,
         };
         let relay = Relay::start(options).await.map_err(GatewayError::Relay)?;

@@ -98,7 +98,9 @@ async fn hand_over(state: &State, case: &Case, bounds: Bounds) -> Result<Result<
 fn theirs<T>(answer: Result<Result<T, PeerError>, Duration>) -> Result<Result<T, Withheld>, AskError> {
     match answer {
         Ok(Ok(given)) => Ok(Ok(given)),
-        Ok(Err(error @ (PeerError::Stopped | PeerError::Store(_)))) => Err(AskError::Ours(error)),
+        Ok(Err(error @ (PeerError::Stopped | PeerError::Store(_) | PeerError::Unasked(_)))) => {
+            Err(AskError::Ours(error))
+        }
         Ok(Err(
             error @ (PeerError::Transport(_)
             | PeerError::Refused(_)

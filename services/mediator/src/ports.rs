@@ -22,7 +22,7 @@ pub struct Whereabouts {
     pub relay: String,
 }
 
-/// Providers on the link, asked under this mediator's own peer key: once for each call, without trying again.
+/// Providers on the link, asked on behalf of this mediator's own peer key: once for each call, without trying again.
 #[async_trait]
 pub trait Providers: Send + Sync {
     /// Whether our own end of the link is up. While it is not, nobody's silence means anything.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use iroh::endpoint::{ConnectError, Connection, QuicTransportConfig, QuicTransportConfigBuilder, presets};
 use sublet_base::{JobId, LeaseId, PeerKey, keccak256};
 use sublet_link::{
     Gateway, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, Peer, PeerAddr, Relay, RelayAccess, RelayOptions,
@@ -16,7 +17,7 @@ use sublet_link::{
 };
 use sublet_market::{Acceptance, Signature};
 use sublet_wire::link::{
-    Agreement, ByteSource, ByteStream, MachineState, OpenStream, PeerHandler, Refusal, RefusalReason, Request,
+    ALPN, Agreement, ByteSource, ByteStream, MachineState, OpenStream, PeerHandler, Refusal, RefusalReason, Request,
     Response, ResultArchive, Status, read_frame, write_frame,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, duplex};
@@ -103,8 +104,12 @@ impl PeerHandler for Provider {
 }
 
 pub async fn relay(port: u16, access: RelayAccess) -> Relay {
+    Relay::start(options(port, access)).await.unwrap()
+}
+
+pub fn options(port: u16, access: RelayAccess) -> RelayOptions {
     let listen = (Ipv4Addr::LOCALHOST, port).into();
-    Relay::start(RelayOptions { listen, access, clients: 16, bytes_per_second: None }).await.unwrap()
+    RelayOptions { listen, access, clients: 16, clients_per_address: 16, bytes_per_second: None }
 }
 
 pub fn url(relay: &Relay) -> GatewayUrl {
@@ -147,6 +152,43 @@ impl Serving {
         self.provider.friends.lock().unwrap().insert(renter.peer_key());
         let direct = if gateway.is_none() { self.link.bound_addrs() } else { Vec::new() };
         renter.peer(PeerAddr { key: self.link.peer_key(), gateways: gateway.into_iter().collect(), direct })
+    }
+}
+
+/// An endpoint that keeps to QUIC and to nothing above it.
+pub struct Stranger {
+    pub endpoint: iroh::Endpoint,
+}
+
+impl Stranger {
+    pub async fn new() -> Self {
+        Self::with(QuicTransportConfig::builder()).await
+    }
+
+    /// One that hears no greeting.
+    pub async fn deaf() -> Self {
+        Self::with(QuicTransportConfig::builder().max_concurrent_uni_streams(0u32.into())).await
+    }
+
+    async fn with(transport: QuicTransportConfigBuilder) -> Self {
+        let endpoint = iroh::Endpoint::builder(presets::Minimal)
+            .alpns(vec![ALPN.to_vec()])
+            .transport_config(transport.build())
+            .clear_ip_transports()
+            .bind_addr((Ipv4Addr::LOCALHOST, 0))
+            .unwrap();
+        Self { endpoint: endpoint.bind().await.unwrap() }
+    }
+
+    pub fn key(&self) -> PeerKey {
+        PeerKey(*self.endpoint.id().as_bytes())
+    }
+
+    /// Connects to the provider, and says nothing.
+    pub async fn dial(&self, serving: &Serving) -> Result<Connection, ConnectError> {
+        let addr = iroh::EndpointAddr::new(iroh::EndpointId::from_bytes(&serving.link.peer_key().0).unwrap());
+        let addr = serving.link.bound_addrs().into_iter().fold(addr, |addr, direct| addr.with_ip_addr(direct));
+        self.endpoint.connect(addr, ALPN).await
     }
 }
 

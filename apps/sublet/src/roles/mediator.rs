@@ -61,10 +61,11 @@ pub(crate) async fn start(
     let key = LinkKey::load_or_create(&folder.join("peer.key"))?;
     let ledger = ledger::open(home, network, wallet.clone()).await?;
     check_sets(ledger.as_ref(), wallet.address(), &config).await?;
-    let link =
-        Link::bind(LinkConfig { key, bind: vec![], gateways: vec![gateway.into()], policy: PathPolicy::Auto }).await?;
-    let asking = CancellationToken::new();
-    let over_link = Arc::new(OverLink { link: link.clone(), limits: ServeLimits::default(), stop: asking.clone() });
+    let gateways = vec![gateway.into()];
+    let bind = LinkConfig { key: key.clone(), bind: vec![], gateways, policy: PathPolicy::Auto };
+    let link = Link::bind(bind).await?;
+    let (limits, asking) = (ServeLimits::default(), CancellationToken::new());
+    let over_link = Arc::new(OverLink { link: link.clone(), key, limits, stop: asking.clone() });
     let host = Arc::new(HostClient::new(socket)?);
     let ports = Ports { ledger, host, providers: over_link.clone(), store, archives, link: over_link };
     Ok(Mediator { config, ports, link, asking })
