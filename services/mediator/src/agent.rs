@@ -11,6 +11,7 @@ use sublet_chain::{Call, DisputeRecord, Head, ReadError, TxKey};
 use sublet_client::HostError;
 use sublet_daemon::{Backoff, BoxError, CancellationToken, Chores, Failed, SuperviseError, Supervisor};
 use sublet_market::MediatorSetId;
+use sublet_wire::host::MachineView;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
@@ -33,8 +34,6 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A host that says nothing for this long is silent: nothing else waits for it.
 const HOST_ANSWERS: Duration = Duration::from_secs(5);
-/// One that was silent is not waited for that long again.
-const HOST_ANSWERS_AGAIN: Duration = Duration::from_secs(2);
 /// Questions to the chain at once.
 const READS: usize = 16;
 /// Work under way may take this long to end when stopping; the next start goes on with it otherwise.
@@ -113,6 +112,7 @@ enum Subject {
     Dispute(JobId),
     Question(JobId),
     Orphan(MachineId),
+    Host,
     Account,
 }
 
@@ -122,6 +122,7 @@ enum Step {
     Dispute(Action),
     Ask,
     RemoveOrphan,
+    WaitForHost,
     Account(AccountAction),
 }
 
@@ -199,7 +200,9 @@ impl Worker {
 
     fn ended(&mut self, subject: Subject, result: Result<(), Failed<ExecuteError>>) -> Result<(), BoxError> {
         match result {
-            Ok(()) => {}
+            Ok(()) => self.host_down &= subject != Subject::Host,
+            // Said when it was first silent.
+            Err(_) if subject == Subject::Host => {}
             // Nothing is done that is not written down first, so a full disk only has to be waited out.
             Err(Failed { error: ExecuteError::Store(error), .. }) if !error.is_full() => return Err(error.into()),
             Err(Failed { error, times, rest }) => {
@@ -210,7 +213,7 @@ impl Worker {
         match subject {
             Subject::Dispute(id) => drop(self.looked.remove(&id)),
             Subject::Account => self.account_asked = None,
-            Subject::Question(_) | Subject::Orphan(_) => {}
+            Subject::Question(_) | Subject::Orphan(_) | Subject::Host => {}
         }
         Ok(())
     }
@@ -234,20 +237,31 @@ impl Worker {
     }
 
     async fn look_at_host(&mut self) {
-        let patience = if self.host_down { HOST_ANSWERS_AGAIN } else { HOST_ANSWERS };
-        let late = |_| Err(HostError::Unavailable(format!("no word within {} s", patience.as_secs())));
-        let answer = timeout(patience, self.state.host.list()).await.unwrap_or_else(late);
-        let was_down = std::mem::replace(&mut self.host_down, answer.is_err());
+        if self.host_down {
+            return self.wait_for_host();
+        }
+        let answer = list(&self.state).await;
+        self.host_down = answer.is_err();
         let machines = match answer {
             Ok(machines) => Some(machines.into_iter().map(|m| (m.id.clone(), m)).collect()),
             Err(error) => {
-                if !was_down {
-                    tracing::warn!(error = %error, "the host does not answer");
-                }
+                tracing::warn!(error = %error, "the host does not answer");
                 None
             }
         };
         self.state.heard().machines = machines;
+    }
+
+    /// One that was silent is waited for beside everything else.
+    fn wait_for_host(&mut self) {
+        if self.chores.may(&Subject::Host, &Step::WaitForHost) {
+            let state = self.state.clone();
+            self.chores.start(Subject::Host, Step::WaitForHost, async move {
+                list(&state).await?;
+                state.wake.notify_one();
+                Ok(())
+            });
+        }
     }
 
     /// Refreshes what is out of date; returns the chain's time.
@@ -473,6 +487,11 @@ fn next_question(given: Seconds, asked: u32) -> Duration {
 fn gap(given: Seconds) -> Seconds {
     let between = share(given, ASKS, ASK_EVERY) + HOST_ANSWERS;
     Seconds(u32::try_from(2 * between.as_secs()).unwrap_or(u32::MAX))
+}
+
+async fn list(state: &State) -> Result<Vec<MachineView>, HostError> {
+    let late = |_| Err(HostError::Unavailable(format!("no word within {} s", HOST_ANSWERS.as_secs())));
+    timeout(HOST_ANSWERS, state.host.list()).await.unwrap_or_else(late)
 }
 
 async fn read(state: &State, id: JobId) -> Result<Option<DisputeRecord>, ReadError> {

@@ -10,6 +10,7 @@ use sublet_chain::{Call, Head, JobState, ReadError, TxKey};
 use sublet_client::HostError;
 use sublet_daemon::{Backoff, BoxError, CancellationToken, Chores, Failed, SuperviseError, Supervisor};
 use sublet_market::SignedAcceptance;
+use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
@@ -34,8 +35,6 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A host that says nothing for this long is silent: nothing else waits for it.
 const HOST_ANSWERS: Duration = Duration::from_secs(5);
-/// One that was silent is not waited for that long again.
-const HOST_ANSWERS_AGAIN: Duration = Duration::from_secs(2);
 /// Questions to the chain at once.
 const READS: usize = 16;
 /// Goodbye to the chain may take this long when stopping.
@@ -101,6 +100,7 @@ async fn watch(state: Arc<State>, stop: CancellationToken) -> Result<(), BoxErro
 enum Subject {
     Agreement(Agreement),
     Orphan(MachineId),
+    Host,
     Account,
     /// What our registration says.
     Info,
@@ -113,6 +113,7 @@ enum Subject {
 enum Step {
     Agreement(Action),
     RemoveOrphan,
+    WaitForHost,
     Account(AccountAction),
     LearnInfo,
     Settle,
@@ -207,7 +208,9 @@ impl Worker {
 
     fn ended(&mut self, subject: Subject, result: Result<(), Failed<ExecuteError>>) -> Result<(), BoxError> {
         match result {
-            Ok(()) => {}
+            Ok(()) => self.host_down &= subject != Subject::Host,
+            // Said when it was first silent.
+            Err(_) if subject == Subject::Host => {}
             // Nothing is done that is not written down first, so a full disk only has to be waited out.
             Err(Failed { error: ExecuteError::Store(error), .. }) if !error.is_full() => return Err(error.into()),
             Err(Failed { error, times, rest }) => {
@@ -220,7 +223,7 @@ impl Worker {
                 self.asked.remove(&id);
             }
             Subject::Account => self.account_asked = None,
-            Subject::Orphan(_) | Subject::Info => {}
+            Subject::Orphan(_) | Subject::Host | Subject::Info => {}
             Subject::Till => {
                 for id in std::mem::take(&mut self.settling) {
                     self.asked.remove(&id);
@@ -249,10 +252,11 @@ impl Worker {
     }
 
     async fn look_at_host(&mut self) {
-        let patience = if self.host_down { HOST_ANSWERS_AGAIN } else { HOST_ANSWERS };
-        let late = |_| Err(HostError::Unavailable(format!("no word within {} s", patience.as_secs())));
-        let answer = timeout(patience, self.state.host.list()).await.unwrap_or_else(late);
-        let was_down = std::mem::replace(&mut self.host_down, answer.is_err());
+        if self.host_down {
+            return self.wait_for_host();
+        }
+        let answer = list(&self.state).await;
+        self.host_down = answer.is_err();
         let mut heard = self.state.heard();
         match answer {
             Ok(machines) => {
@@ -261,10 +265,20 @@ impl Worker {
             }
             Err(error) => {
                 heard.machines = None;
-                if !was_down {
-                    tracing::warn!(error = %error, "the host does not answer");
-                }
+                tracing::warn!(error = %error, "the host does not answer");
             }
+        }
+    }
+
+    /// One that was silent is waited for beside everything else.
+    fn wait_for_host(&mut self) {
+        if self.chores.may(&Subject::Host, &Step::WaitForHost) {
+            let state = self.state.clone();
+            self.chores.start(Subject::Host, Step::WaitForHost, async move {
+                list(&state).await?;
+                state.wake.notify_one();
+                Ok(())
+            });
         }
     }
 
@@ -485,6 +499,11 @@ impl Worker {
         }
         self.chores.start(subject, step, work);
     }
+}
+
+async fn list(state: &State) -> Result<Vec<MachineView>, HostError> {
+    let late = |_| Err(HostError::Unavailable(format!("no word within {} s", HOST_ANSWERS.as_secs())));
+    timeout(HOST_ANSWERS, state.host.list()).await.unwrap_or_else(late)
 }
 
 async fn read(state: &State, id: Agreement, head: u64) -> Result<OnChain, ReadError> {

@@ -298,7 +298,7 @@ pub(crate) fn changed(offer: B256, live: &LiveOffer) -> EventBody {
 
 #[cfg(test)]
 mod tests {
-    use sublet_base::{PeerKey, Seconds, UnixTime};
+    use sublet_base::{Bps, PeerKey, Seconds, UnixTime};
     use sublet_market::{Class, MediatorSetId, Resources};
 
     use super::*;
@@ -316,6 +316,10 @@ mod tests {
             class: Class::None,
             mediator_set: MediatorSetId(0),
             challenge_window: Seconds(0),
+            min_pledge_bps: Bps(0),
+            max_start_within: Seconds(600),
+            min_notice: Seconds(0),
+            max_min_charge: Seconds(60),
             provider: Address::ZERO,
             solver: Address::ZERO,
             solver_fee: Amount::ZERO,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sublet_base::{Address, Amount};
-use sublet_chain::{Call, Event, EvmLedger, EvmOptions, Ledger, MediatorSetRecord, TxKey, Wallet};
+use sublet_chain::{Call, Event, EvmLedger, Ledger, MediatorSetRecord, TxKey, Wallet};
 use sublet_daemon::Supervisor;
 use sublet_market::MediatorSetId;
 use sublet_mediator::MediatorConfig;
@@ -72,7 +72,7 @@ pub(crate) async fn start(
             mediator.run(stop).await.map_err(anyhow::Error::into_boxed_dyn_error)
         });
     }
-    let options = EvmOptions { url: network.rpc.clone(), contract: network.contract };
+    let options = network.chain();
     let ledger = EvmLedger::connect(&options, None).await?;
     while ledger.mediator_set(set).await?.is_none_or(|known| known.joined.len() < count) {
         tokio::time::sleep(Duration::from_millis(200)).await;

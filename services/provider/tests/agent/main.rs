@@ -285,14 +285,23 @@ async fn a_drawn_panel_gets_what_it_needs_and_nobody_else() -> Outcome {
 async fn what_a_hanging_host_does_not_serve_is_declined_in_time() -> Outcome {
     let mut net = Net::start().await?;
     let mut config = net::config();
-    config.offers.iter_mut().for_each(|offer| offer.start_within = Seconds(8));
+    for offer in &mut config.offers {
+        offer.start_within = Seconds(if offer.kind == Kind::Lease { 8 } else { 24 });
+    }
     net.start_agent_with(config).await?;
     net.host.makes_nothing.store(true, Ordering::Relaxed);
     let (lease, document) = net.open(Kind::Lease, &machine(), 1_000).await?;
     hand_over(&net, lease, &document).await;
     lease_is(&net, lease_id(lease), LeaseState::Ended).await;
     assert_eq!(net.renter.lease(lease_id(lease)).await?.map(|l| l.end), Some(LeaseEnd::Rejected));
+
+    net.host.says_nothing.store(true, Ordering::Relaxed);
+    let (work, document) = net.open(Kind::Job, &job("moo"), 100).await?;
+    hand_over(&net, work, &document).await;
+    job_is(&net, job_id(work), JobState::Ended).await;
+    assert_eq!(net.renter.job(job_id(work)).await?.map(|j| j.end), Some(JobEnd::Rejected));
     assert_eq!(net.balances().await?, (ONE, ONE));
+    net.host.says_nothing.store(false, Ordering::Relaxed);
     net.stop_agent().await
 }
 
