@@ -7,10 +7,13 @@ import {Attack} from "./Attack.sol";
 
 /// @notice Getting work done for nothing, or paid for without having done it.
 contract JobAttacksTest is Attack {
-    /// Whatever the provider declares, the renter pays at most what it signed.
+    /// Whatever the provider declares, and though more time passed than was ordered, the renter pays at most what it signed.
     function test_declared_usage() external {
         uint64 other = openJob();
-        uint64 id = submittedJob(type(uint32).max);
+        uint64 id = openJob();
+        run(START_WITHIN + DURATION);
+        vm.prank(provider);
+        sublet.submitJob(id, RESULT, type(uint32).max);
         mark();
         vm.prank(renter);
         sublet.acceptJob(id);
