@@ -1,4 +1,4 @@
-//! An ssh session through a gateway that is killed and started again: the same session goes on.
+//! An ssh session through a gateway that is killed and started again: the same session goes on, and leaves nothing behind.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use sublet_e2e::network::Network;
 use sublet_e2e::roles::gateway;
 use sublet_e2e::sublet::Sublet;
+use sublet_e2e::traces::started_in;
+use sublet_e2e::wait;
 
 /// Both ends reconnect within their own back-off, 16 seconds at most; a busy computer takes longer.
 const RECOVERY: Duration = Duration::from_secs(120);
@@ -29,7 +31,11 @@ fn an_open_ssh_session_outlives_its_gateway() -> Result<()> {
 
     anyhow::ensure!(session.ask("after")? == shell, "another shell answered: it is not the same session");
     network.sublet.json(&["leases", "close", "web"])?;
-    Ok(())
+
+    // Nobody tells the way in that it is over: it ends all the same once its ssh is gone.
+    let sublet = network.sublet.clone();
+    drop((network, session));
+    wait::until("the way in to end with its ssh", RECOVERY, || Ok(started_in(sublet.home())?.is_empty().then_some(())))
 }
 
 /// One login whose remote side answers each line.
