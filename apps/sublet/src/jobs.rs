@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use sublet_base::{Amount, B256, JobId, Seconds, UnixTime};
+use sublet_base::{Amount, B256, JobId, Price, Seconds, UnixTime};
 use sublet_chain::{Call, Event, JobEnd, JobState, Ledger, Located, SubmitError, TxKey, Wallet};
 use sublet_client::peer::{PeerClient, PeerError};
 use sublet_daemon::Backoff;
@@ -192,6 +192,8 @@ enum Served {
     Ended(Settled),
     /// The provider will not go on with it, and says why.
     GivenUp(String),
+    /// The result is here, but its provider asks too much for it; what it asks.
+    Overcharged(String),
 }
 
 impl Running<'_> {
@@ -214,6 +216,12 @@ impl Running<'_> {
                 Ok(settled)
             }
             Ok(Served::GivenUp(reason)) => self.given_up(&reason).await,
+            Ok(Served::Overcharged(why)) => Err(anyhow::anyhow!(why)).advise(|| {
+                let (folder, id) = (self.result.folder().display(), self.id());
+                format!(
+                    "the result is in {folder}; `sublet jobs accept {id}` pays for it once it is on chain, where no more than the true time can be asked"
+                )
+            }),
             // Whatever went wrong here, the chain says what became of the money.
             Err(error) => match ended(self.session, self.record, self.opened).await {
                 Ok(Some(settled)) => match refuse_unfinished(self.id(), &settled) {
@@ -242,25 +250,27 @@ impl Running<'_> {
         let served = self.with_provider(async |absence| {
             let (result_hash, cost) = match self.obtain(absence).await? {
                 Ok(finished) => finished,
-                Err(reason) => return Ok(Some(reason)),
+                Err(reason) => return Ok(Some(Served::GivenUp(reason))),
             };
-            self.refuse_overcharge(cost).await?;
+            if let Some(much) = self.overcharge(cost).await? {
+                return Ok(Some(Served::Overcharged(much)));
+            }
             self.progress.step("the result's hash is right; accepting it");
             let acceptance = Acceptance { job: self.id(), result_hash, cost };
             let signed = self.wallet.sign_acceptance(acceptance, &self.session.ledger.domain())?;
             self.client.accept(signed.acceptance, signed.signature).await?;
             Ok(None)
         });
-        if let Some(reason) = served.await? {
-            return Ok(Served::GivenUp(reason));
+        if let Some(other) = served.await? {
+            return Ok(other);
         }
         self.progress.step("waiting for the settlement");
         self.wait_ended().await.map(Served::Ended)
     }
 
-    /// A provider cannot have worked for longer than the job was open, and the contract pays for no more. What it asks beyond that is
-    /// not signed for.
-    async fn refuse_overcharge(&self, cost: Amount) -> Result<()> {
+    /// What is too much about `cost`, if it is. What a provider asks for more time than it had the job is not signed for, nor would
+    /// the contract pay it.
+    async fn overcharge(&self, cost: Amount) -> Result<Option<String>> {
         let id = self.id();
         let (job, now) = patiently(self.progress, async || {
             let job = self.session.ledger.job(id).await?.with_context(|| format!("the chain knows no {id}"))?;
@@ -268,21 +278,7 @@ impl Running<'_> {
         })
         .await?;
         // Blocks may be far apart: our own clock counts as well.
-        let seen = self.since.elapsed().as_secs();
-        let open = now.since(job.opened_at).max(seen).saturating_add(ROUNDING);
-        let open = Seconds(u32::try_from(open).unwrap_or(u32::MAX));
-        let most = job.price.over(open)?;
-        if cost <= most {
-            return Ok(());
-        }
-        let much: Result<()> =
-            Err(anyhow::anyhow!("the provider asks {cost} SUB, more than the {most} SUB of the {open} it had the job"));
-        much.advise(|| {
-            format!(
-                "the result is in {}; accept it all the same with `sublet jobs accept {id}` once it is on chain, where no more than the true time can be asked",
-                self.result.folder().display()
-            )
-        })
+        too_much(cost, job.price, now.since(job.opened_at).max(self.since.elapsed().as_secs()))
     }
 
     /// Gets the result and waits until it is on chain.
@@ -358,6 +354,14 @@ impl Running<'_> {
             sleep(POLL).await;
         }
     }
+}
+
+/// Why `cost` is more than `price` can come to for a job that was open for so many seconds.
+fn too_much(cost: Amount, price: Price, seconds: u64) -> Result<Option<String>> {
+    let open = Seconds(u32::try_from(seconds.saturating_add(ROUNDING)).unwrap_or(u32::MAX));
+    let most = price.over(open)?;
+    let much = || format!("the provider asks {cost} SUB, more than the {most} SUB of the {open} it had the job");
+    Ok((cost > most).then(much))
 }
 
 /// Waits until the provider has a result: its hash and what is asked for it; or until it gives the job up, and why.
@@ -464,4 +468,21 @@ fn refuse_unfinished(id: JobId, settled: &Settled) -> Result<()> {
 /// An end without a result, and where the money went.
 fn how_it_ended(id: JobId, settled: &Settled) -> String {
     format!("{id} is over ({}): {} (transaction {})", settled.end, settled.money, settled.transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_signed_for_more_time_than_passed() -> Result<()> {
+        // A second that has begun is paid whole, on either side of the block's.
+        for (cost, seconds) in [(0, 0), (14, 0), (70, 8)] {
+            assert_eq!(too_much(Amount(cost), Price(7), seconds)?, None, "{cost} for {seconds} s");
+        }
+        for (cost, seconds) in [(15, 0), (71, 8), (u128::MAX, 8)] {
+            assert!(too_much(Amount(cost), Price(7), seconds)?.is_some(), "{cost} for {seconds} s");
+        }
+        Ok(())
+    }
 }
