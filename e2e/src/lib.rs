@@ -7,6 +7,7 @@ pub mod court;
 pub mod devices;
 pub mod dice;
 pub mod disk;
+pub mod liar;
 pub mod mediator;
 pub mod module;
 pub mod money;

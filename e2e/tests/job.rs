@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use sublet_e2e::liar::Liar;
 use sublet_e2e::module::slow;
 use sublet_e2e::money::{SUB, tokens, units};
 use sublet_e2e::network::{Network, PATIENCE};
@@ -47,6 +48,22 @@ fn a_job_is_run_checked_and_paid() -> Result<()> {
     let status = job.interrupt(PATIENCE)?;
     ensure!(status.code() == Some(1) && job.output().contains("sublet jobs result job-2"), "{}", job.output());
     ensure!(sublet.json(&["jobs", "result", "job-2"])?["stdout"] == "later");
+    Ok(())
+}
+
+#[test]
+fn only_the_chain_says_what_an_order_became() -> Result<()> {
+    let network = Network::start(&["--simulate", "--providers", "1", "--mediators", "0"])?;
+    let sublet = &network.sublet;
+    sublet.json(&["run", "cowsay", "-i", "message=first"])?;
+    let jobs = sublet.json(&["jobs", "list"])?;
+    let known = network.known()?;
+    let solver = known["solvers"][0].as_str().context("no solver")?;
+    let liar = Liar::before(solver, jobs[0]["order"].as_str().context("no order")?)?;
+    network.introduce(sublet, known["rpc"].as_str().context("no rpc")?, &[liar.url()])?;
+
+    let second = sublet.json(&["run", "cowsay", "-i", "message=second"])?;
+    ensure!(second["job"] == 2 || second["job"] == "job-2", "it followed the solver's word: {second}");
     Ok(())
 }
 
