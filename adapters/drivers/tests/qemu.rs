@@ -33,10 +33,8 @@ impl Rig {
             .or_else(|| Some(place("XDG_CACHE_HOME")?.join("sublet")))
             .or_else(|| Some(place("HOME")?.join(".cache/sublet")))?;
         let (kernel, initrd) = (cache.join("images/kernel/vmlinuz"), cache.join("images/kernel/initrd"));
-        if !(kernel.is_file() && initrd.is_file()) {
-            eprintln!("skipped: no kernel and initrd in {}; run `make images`", cache.display());
-            return None;
-        }
+        let prepared = kernel.is_file() && initrd.is_file();
+        assert!(prepared, "no kernel and initrd in {}: run `make images`", cache.display());
         if let Err(e) = fs::File::options().read(true).write(true).open("/dev/net/tun") {
             eprintln!("skipped: /dev/net/tun cannot be opened: {e}");
             return None;

@@ -392,4 +392,10 @@ mod tests {
         let two_lines = format!("{}\nevil", sublet_drivers::fake::HOST_KEY);
         assert!(!is_host_key(&two_lines));
     }
+
+    #[test]
+    fn what_a_guest_did_wrong_is_told_in_few_printable_words() {
+        let Over::Fault(reason) = fault(&"\n\x1b[31mevil".repeat(1000)) else { panic!("it is a fault") };
+        assert!(reason.len() <= MAX_REASON && !reason.contains(char::is_control), "{reason}");
+    }
 }

@@ -32,15 +32,13 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Nothing, and a word about it, where containers cannot be tested.
+    /// Nothing, and a word about it, where this user cannot have containers.
     pub(crate) fn new() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: real containers need root");
             return None;
         }
-        let init = guest_init()?;
-        let folder = tempfile::tempdir().expect("a folder");
-        let rig = Self { folder, init };
+        let rig = Self { folder: tempfile::tempdir().expect("a folder"), init: guest_init() };
         rig.build_image();
         Some(rig)
     }
@@ -186,17 +184,14 @@ pub(crate) fn eventually<T>(what: &str, mut happens: impl FnMut() -> Option<T>) 
 }
 
 /// `SUBLET_GUEST_INIT`, or what `make build` left beside this build.
-fn guest_init() -> Option<PathBuf> {
+fn guest_init() -> PathBuf {
     if let Some(path) = std::env::var_os("SUBLET_GUEST_INIT") {
-        return Some(path.into());
+        return path.into();
     }
     let target = Path::new(env!("CARGO_BIN_EXE_sublet-driver-helper")).ancestors().nth(2).expect("a target folder");
     let built = ["release", "debug"].map(|p| target.join("x86_64-unknown-linux-gnu").join(p).join("sublet-guest-init"));
     let found = built.into_iter().find(|path| path.is_file());
-    if found.is_none() {
-        eprintln!("skipped: no static sublet-guest-init; set SUBLET_GUEST_INIT");
-    }
-    found
+    found.expect("a static sublet-guest-init: set SUBLET_GUEST_INIT, as `make test` does")
 }
 
 fn run(command: &mut Command) {
