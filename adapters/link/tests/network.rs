@@ -16,6 +16,7 @@ use sublet_wire::link::{
     TransportError, read_frame, write_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 const STATUS: Request = Request::Status { agreement: Agreement::Lease(LeaseId(1)) };
@@ -177,6 +178,28 @@ async fn strangers_who_say_nothing_hold_no_place_of_a_peer() {
     // Nor do they hold up the end.
     serving.stop.cancel();
     timeout(PATIENCE, serving.task).await.expect("a stranger keeps it from stopping").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_crowd_a_caller_proves_its_address_first() {
+    let limits = ServeLimits { greetings: 2, greet: 10 * PATIENCE, ..ServeLimits::default() };
+    let serving = Serving::start_with(PathPolicy::Auto, None, limits).await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        // What a caller says first, sent from an address at which nobody goes on with it.
+        let listener = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (caller, elsewhere) = (Stranger::new().await, [listener.local_addr().unwrap()]);
+        let mut packet = [0; 2048];
+        let length = tokio::select! {
+            dialled = caller.dial_at(&serving, &elsewhere) => panic!("nobody is there: {dialled:?}"),
+            heard = timeout(PATIENCE, listener.recv(&mut packet)) => heard.unwrap().unwrap(),
+        };
+        listener.send_to(&packet[..length], serving.link.bound_addrs()[0]).await.unwrap();
+        timeout(PATIENCE, listener.recv(&mut packet)).await.unwrap().unwrap();
+        answers.push(packet[0] & 0xb0);
+    }
+    // RFC 9000, 17.2: a long header's form and type, those of an Initial and of a Retry.
+    assert_eq!(answers, [0x80, 0xb0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

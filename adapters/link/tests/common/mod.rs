@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "shared by tests only")]
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -186,8 +186,13 @@ impl Stranger {
 
     /// Connects to the provider, and says nothing.
     pub async fn dial(&self, serving: &Serving) -> Result<Connection, ConnectError> {
+        self.dial_at(serving, &serving.link.bound_addrs()).await
+    }
+
+    /// As [`Stranger::dial`], where somebody else may be.
+    pub async fn dial_at(&self, serving: &Serving, addrs: &[SocketAddr]) -> Result<Connection, ConnectError> {
         let addr = iroh::EndpointAddr::new(iroh::EndpointId::from_bytes(&serving.link.peer_key().0).unwrap());
-        let addr = serving.link.bound_addrs().into_iter().fold(addr, |addr, direct| addr.with_ip_addr(direct));
+        let addr = addrs.iter().fold(addr, |addr, direct| addr.with_ip_addr(*direct));
         self.endpoint.connect(addr, ALPN).await
     }
 }
