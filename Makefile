@@ -20,6 +20,8 @@ xtask := $(built)/xtask
 deny_version := 0.20.2
 deny := $(cache)/tools/cargo-deny-$(deny_version)/bin/cargo-deny
 
+# Machines have disks, and /tmp may be memory.
+export TMPDIR ?= /var/tmp
 # What tests and the demo run. Everything else finds the rest from here.
 export SUBLET_BIN := $(built)/sublet
 export SUBLET_ANVIL = $(firstword $(wildcard $(CURDIR)/node_modules/@foundry-rs/anvil-linux-*/bin/anvil))

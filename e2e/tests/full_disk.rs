@@ -75,7 +75,9 @@ fn a_host_too_small_for_any_offer_is_said_and_not_waited_for() -> Result<()> {
     let sublet = Sublet::new()?;
     let Some(_disk) = SmallDisk::over(sublet.home(), 64)? else { return Ok(()) };
     let network = Network::start_in(sublet, &["--simulate", "--providers", "1", "--mediators", "0"])?;
-    ensure!(network.up.output().contains("too small for any offer"), "{}", network.up.output());
+    for said in ["has no room for a lease of 1 vCPU", ", or a job of 1 vCPU"] {
+        ensure!(network.up.output().contains(said), "{}", network.up.output());
+    }
     network.sublet.refuse(&["rent", "--name", "web"], &["there is no offer for a lease at all"])?;
     Ok(())
 }

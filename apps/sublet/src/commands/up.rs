@@ -54,7 +54,7 @@ struct Answer<'a> {
     account: Address,
     mediator_set: MediatorSetId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    powerless: Option<&'a str>,
+    lacking: Option<&'a str>,
     #[serde(flatten)]
     network: &'a Network,
 }
@@ -139,7 +139,7 @@ fn announce(home: &Home, output: Output, up: &Up) -> Result<()> {
         home: home.clone(),
         account: up.renter,
         mediator_set: up.mediator_set,
-        powerless: up.powerless.as_deref(),
+        lacking: up.lacking.as_deref(),
         network: &up.network,
     };
     output.answer(&answer, || {
@@ -159,7 +159,7 @@ fn announce(home: &Home, output: Output, up: &Up) -> Result<()> {
             n.solvers.first().map(|url| format!("{url}/")).unwrap_or_default(),
             n.relays.join(" "),
             up.renter,
-            up.powerless.as_ref().map(|why| format!("\n\nbut no machine can run on this computer ({why}); see `sublet doctor`")).unwrap_or_default(),
+            up.lacking.as_ref().map(|what| format!("\n\nbut {what}")).unwrap_or_default(),
             if std::env::var_os("SUBLET_HOME").is_some() { " with the same SUBLET_HOME" } else { "" },
         )
     })

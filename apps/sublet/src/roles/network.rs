@@ -101,8 +101,8 @@ pub(crate) struct Up {
     pub(crate) renter: Address,
     /// Who judges disputes; 0 for nobody.
     pub(crate) mediator_set: MediatorSetId,
-    /// Why machines cannot run on this computer, if none can.
-    pub(crate) powerless: Option<String>,
+    /// What cannot be rented out on this computer, and why, if there is anything.
+    pub(crate) lacking: Option<String>,
 }
 
 /// Starts everything, but no gateway when `relay` names one; what was started is in `tasks` even if this fails or is
@@ -163,8 +163,8 @@ pub(crate) async fn start(
         let socket = spawn_host(home, court::HOST, scale, tasks).await?;
         court::start(home, &network, judges, mediator_set, deployed.block, &socket, tasks).await?;
     }
-    let powerless = wait_for_offers(home, &network, named, &offers, progress).await?;
-    Ok(Up { network, renter: renter.address(), mediator_set, powerless })
+    let lacking = wait_for_offers(home, &network, named, &offers, progress).await?;
+    Ok(Up { network, renter: renter.address(), mediator_set, lacking })
 }
 
 fn other_port() -> String {
@@ -216,7 +216,7 @@ fn for_rent(
     })
 }
 
-/// Waits until every provider has something on the book. If nothing can be rented out here that never happens: says why.
+/// Waits until every provider has something on the book, which never happens where nothing can be rented out. Says what cannot.
 async fn wait_for_offers(
     home: &Home,
     network: &Network,
@@ -230,33 +230,47 @@ async fn wait_for_offers(
     loop {
         let page = solver.offers(&OfferQuery::default()).await?;
         let sellers: BTreeSet<Address> = page.offers.iter().map(|view| view.offer.provider).collect();
-        if sellers.len() >= named.len() {
-            return Ok(None);
-        }
+        let mut lacking = None;
         for (name, _) in named {
-            if let Ok(report) = HostClient::new(&host::socket(home, name))?.report().await
-                && let Some(why) = powerless(&report, offers)
-            {
-                return Ok(Some(why));
+            if let Ok(report) = HostClient::new(&host::socket(home, name))?.report().await {
+                if let Some(why) = powerless(&report, offers) {
+                    return Ok(Some(why));
+                }
+                lacking = lacking.or_else(|| cramped(&report, offers));
             }
+        }
+        if sellers.len() >= named.len() {
+            return Ok(lacking);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// Why nothing can be rented out on this host, if so: no driver works, or there is less than the smallest offer takes.
+/// Why nothing can be rented out on this host, if so: no driver works.
 fn powerless(report: &HostReport, offers: &[OfferConfig]) -> Option<String> {
-    let room = |offer: &OfferConfig| room(&report.total, &offer.resources, offer.kind) > 0;
-    if !offers.is_empty() && !offers.iter().any(room) {
-        let total = &report.total;
-        return Some(format!(
-            "too small for any offer: {}, {} and {} of disk are left for machines",
-            total.vcpus, total.memory, total.disk
-        ));
-    }
     let broken: Vec<String> =
         report.drivers.iter().filter_map(|d| Some(format!("{}: {}", d.kind, d.state.as_ref().err()?.reason))).collect();
-    (!broken.is_empty() && broken.len() == report.drivers.len()).then(|| broken.join("; "))
+    if !broken.is_empty() && broken.len() == report.drivers.len() {
+        return Some(format!("no machine can run on this computer ({}); see `sublet doctor`", broken.join("; ")));
+    }
+    let none_fits = !offers.is_empty() && !offers.iter().any(|offer| fits(report, offer));
+    none_fits.then(|| cramped(report, offers)).flatten()
+}
+
+/// Which offers a host has too little for, if any.
+fn cramped(report: &HostReport, offers: &[OfferConfig]) -> Option<String> {
+    let (total, small) = (&report.total, offers.iter().filter(|offer| !fits(report, offer)).collect::<Vec<_>>());
+    let each = |offer: &&OfferConfig| {
+        let r = &offer.resources;
+        format!("a {} of {}, {} and {} of disk", offer.kind, r.vcpus, r.memory, r.disk)
+    };
+    let wanted = small.iter().map(each).collect::<Vec<_>>().join(", or ");
+    let have = format!("{}, {} and {} of disk", total.vcpus, total.memory, total.disk);
+    (!small.is_empty()).then(|| format!("a host here has no room for {wanted}: it has {have}"))
+}
+
+fn fits(report: &HostReport, offer: &OfferConfig) -> bool {
+    room(&report.total, &offer.resources, offer.kind) > 0
 }
 
 /// Refuses a home that belongs to somebody else's network.
@@ -311,4 +325,38 @@ pub(crate) fn reset(home: &Home) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sublet_base::{GiB, MiB, Vcpus};
+    use sublet_machine::Resources;
+
+    use super::*;
+
+    #[test]
+    fn what_a_small_host_has_no_room_for_is_said() -> Result<()> {
+        let network = Network {
+            rpc: String::new(),
+            chain_id: 1,
+            contract: Address::ZERO,
+            token: Address::ZERO,
+            depth: Depth::Newest,
+            solvers: Vec::new(),
+            relays: Vec::new(),
+        };
+        let offers = for_rent(&network, "small", Price(1), MediatorSetId(0), 0)?.offers;
+        for (disk, lacking, nothing) in
+            [(4, vec![], false), (3, vec!["a lease"], false), (1, vec!["a lease", "a job"], true)]
+        {
+            let total = Resources { vcpus: Vcpus(2), memory: MiB(4096), disk: GiB(disk), pids: 1 << 16 };
+            let report = HostReport { total, free: total, drivers: Vec::new() };
+            let said = cramped(&report, &offers).unwrap_or_default();
+            for kind in ["a lease", "a job"] {
+                assert_eq!(said.contains(kind), lacking.contains(&kind), "{said}");
+            }
+            assert_eq!(powerless(&report, &offers).is_some(), nothing, "with {disk} GiB");
+        }
+        Ok(())
+    }
 }
