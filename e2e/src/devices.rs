@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use tempfile::TempDir;
+
+use crate::tent::Tent;
 
 /// Hides `/dev/NAME`, for each of the names, from this thread and the processes that it starts from here on. Only root can; false, and a word about it, for
-/// others. The folder must live as long as they do.
-pub fn without(names: &[&str]) -> Result<Option<TempDir>> {
+/// others. What is left of `/dev` must live as long as they do.
+pub fn without(names: &[&str]) -> Result<Option<Tent>> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: only root can hide a device");
         return Ok(None);
@@ -19,8 +20,7 @@ pub fn without(names: &[&str]) -> Result<Option<TempDir>> {
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS).context("no mount namespace of our own")?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    let folder = TempDir::new()?;
-    mount(Some("devices"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
+    let folder = Tent::pitch("sublet-e2e-dev-")?;
     for entry in fs::read_dir("/dev")? {
         let entry = entry?;
         if !names.iter().any(|name| entry.file_name() == *name) {

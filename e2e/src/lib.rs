@@ -17,6 +17,7 @@ pub mod process;
 pub mod roles;
 pub mod rpc;
 pub mod sublet;
+pub mod tent;
 pub mod traces;
 pub mod user;
 pub mod wait;

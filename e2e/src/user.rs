@@ -9,23 +9,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
-use tempfile::TempDir;
+
+use crate::tent::Tent;
 
 /// Nobody's number on Debian.
 const ID: u32 = 47_611;
 
 /// The user. Everything of theirs is below one folder.
 pub struct User {
-    folder: TempDir,
+    folder: Tent,
 }
 
 impl User {
     /// In the mount namespace that [`crate::devices::without`] made: the cache of images, the chain and the binary are where others may
     /// read them.
     pub fn new(binary: &Path) -> Result<Self> {
-        let user = Self { folder: tempfile::Builder::new().prefix("sublet-e2e-user-").tempdir()? };
+        let user = Self { folder: Tent::pitch("sublet-e2e-user-")? };
         let root = user.folder.path();
-        mount(Some("user"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
         fs::create_dir(user.home())?;
         user.owns(&user.home())?;
         show(binary, &user.binary())?;

@@ -74,7 +74,7 @@ fn a_full_home_is_said_and_the_network_goes_on_once_there_is_room() -> Result<()
 fn a_host_too_small_for_any_offer_is_said_and_not_waited_for() -> Result<()> {
     let sublet = Sublet::new()?;
     let Some(_disk) = SmallDisk::over(sublet.home(), 64)? else { return Ok(()) };
-    let network = Network::start_in(sublet, &["--simulate", "--providers", "1", "--mediators", "0"])?;
+    let network = Network::start_in(sublet.clone(), &["--simulate", "--providers", "1", "--mediators", "0"])?;
     for said in ["has no room for a lease of 1 vCPU", ", or a job of 1 vCPU"] {
         ensure!(network.up.output().contains(said), "{}", network.up.output());
     }
