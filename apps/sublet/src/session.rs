@@ -38,8 +38,11 @@ impl As {
         match known.iter().find(|key| key.name == self.account) {
             Some(key) => Ok(key.address),
             None => Err(anyhow::anyhow!("there is no account `{}` in {}", self.account, home.accounts().display()))
-                .advise(|| {
-                    format!("make one with `sublet account new {}`, or see `sublet account list`", self.account)
+                .advise(|| match home.network() {
+                    Ok(_) => {
+                        format!("make one with `sublet account new {}`, or see `sublet account list`", self.account)
+                    }
+                    Err(_) => "start a local network with `sublet up`, in another terminal: it makes one".to_owned(),
                 }),
         }
     }

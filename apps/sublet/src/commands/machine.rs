@@ -132,17 +132,16 @@ impl Args {
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         let socket = host::socket(home, &self.host);
         let client = HostClient::new(&socket)?;
-        match act(&client, self.action, output).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) if is_gone(&error) => Err(error.context(format!("no host answers on {}", socket.display())))
+        let Err(error) = act(&client, self.action, output).await else { return Ok(ExitCode::SUCCESS) };
+        match error.downcast_ref() {
+            Some(HostError::Unavailable(_)) => Err(error.context(format!("no host answers on {}", socket.display())))
                 .advise(|| "start one with `sublet host run` or `sublet up`, or name another with --host".to_owned()),
-            Err(error) => Err(error),
+            Some(HostError::NotFound(_)) => {
+                Err(error).advise(|| "see what there is with `sublet machine list`".to_owned())
+            }
+            _ => Err(error),
         }
     }
-}
-
-fn is_gone(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<HostError>(), Some(HostError::Unavailable(_)))
 }
 
 async fn act(client: &HostClient, action: Action, output: Output) -> Result<()> {
@@ -157,7 +156,7 @@ async fn act(client: &HostClient, action: Action, output: Output) -> Result<()> 
         Action::Logs { name, source, follow } => return logs(client, &name, source, follow).await,
         Action::Delete { name } => {
             // To the host, what is not there is as good as deleted; a person has mistyped.
-            client.get(&name).await.advise(|| "see what there is with `sublet machine list`".to_owned())?;
+            client.get(&name).await?;
             client.delete(&name).await?;
             return output.answer(&serde_json::json!({ "deleted": name }), || format!("{name} is gone"));
         }
