@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use iroh::SecretKey;
 use sublet_base::PeerKey;
-use sublet_daemon::{FileError, read_secret, write_private};
+use sublet_daemon::{FileError, create_private, read_secret};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -18,7 +18,7 @@ pub struct LinkKey(pub(crate) SecretKey);
 pub enum KeyError {
     /// The file could not be used.
     #[error("the link key cannot be used")]
-    File(#[source] FileError),
+    File(#[from] FileError),
     /// The file holds something else.
     #[error("{} does not hold a link key (64 hex digits)", .0.display())]
     Format(PathBuf),
@@ -36,16 +36,20 @@ impl LinkKey {
     /// # Errors
     /// [`KeyError`], also if others can read the file.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        match read_secret(path) {
-            Ok(text) => Self::parse(&text).ok_or_else(|| KeyError::Format(path.to_owned())),
-            Err(error) if error.is_missing() => {
+        let load = || Self::parse(&read_secret(path)?).ok_or_else(|| KeyError::Format(path.to_owned()));
+        match load() {
+            Err(KeyError::File(error)) if error.is_missing() => {
                 let key = Self::generate();
                 let secret = Zeroizing::new(key.0.to_bytes());
                 let text = Zeroizing::new(hex::encode(secret.as_slice()) + "\n");
-                write_private(path, text.as_bytes()).map_err(KeyError::File)?;
-                Ok(key)
+                match create_private(path, text.as_bytes()) {
+                    Ok(()) => Ok(key),
+                    // Somebody else was faster: both are to have the same.
+                    Err(error) if error.is_taken() => load(),
+                    Err(error) => Err(KeyError::File(error)),
+                }
             }
-            Err(error) => Err(KeyError::File(error)),
+            other => other,
         }
     }
 
@@ -71,6 +75,9 @@ impl fmt::Debug for LinkKey {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Barrier;
+
+    use sublet_daemon::write_private;
 
     use super::*;
 
@@ -84,6 +91,22 @@ mod tests {
         assert!(!format!("{key:?}").contains(&hex::encode(key.0.to_bytes())));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(LinkKey::load_or_create(&path), Err(KeyError::File(_))));
+    }
+
+    #[test]
+    fn all_who_make_it_at_once_have_the_same() {
+        for _ in 0..20 {
+            let (folder, start) = (tempfile::tempdir().unwrap(), Barrier::new(8));
+            let make = || {
+                start.wait();
+                LinkKey::load_or_create(&folder.path().join("link.key")).unwrap().peer_key()
+            };
+            let keys: Vec<_> = std::thread::scope(|threads| {
+                let makers: Vec<_> = (0..8).map(|_| threads.spawn(make)).collect();
+                makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            });
+            assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+        }
     }
 
     #[test]

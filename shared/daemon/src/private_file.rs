@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use tempfile::{NamedTempFile, PersistError};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -44,6 +45,12 @@ impl FileError {
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether the file was there before.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
 }
 
 /// Replaces `path` by `content` with mode 0600, atomically, and durably once this returns. Creates missing folders (0700).
@@ -51,14 +58,30 @@ impl FileError {
 /// # Errors
 /// [`FileError::Io`]; the old content is then still there.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    put(path, content, |file| file.persist(path).map(drop))
+}
+
+/// As [`write_private`], but leaves a file that is there alone: of several that create it at once, one does.
+///
+/// # Errors
+/// [`FileError::Io`], of kind `AlreadyExists` if it is there.
+pub fn create_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    put(path, content, |file| file.persist_noclobber(path).map(drop))
+}
+
+fn put(
+    path: &Path,
+    content: &[u8],
+    place: impl FnOnce(NamedTempFile) -> Result<(), PersistError>,
+) -> Result<(), FileError> {
     let failed = |source| FileError::Io { doing: "write", path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_private_dir(folder)?;
     // A named temporary file is created with mode 0600 and removed if we fail before the rename.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(content).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
+    place(file).map_err(|e| failed(e.error))?;
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
