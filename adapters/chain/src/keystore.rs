@@ -12,7 +12,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde::{Deserialize, Serialize};
 use sublet_base::Address;
-use sublet_daemon::{FileError, read_secret, write_private};
+use sublet_daemon::{FileError, create_private, read_secret};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -206,12 +206,16 @@ impl Keystore {
         cost: Cost,
     ) -> Result<KeyInfo, KeystoreError> {
         let path = self.path(name)?;
+        // Before the key derivation, which takes a while.
         if path.exists() {
             return Err(KeystoreError::Exists(name.to_owned()));
         }
         let file = encrypt(wallet, passphrase, cost)?;
         let text = serde_json::to_vec_pretty(&file).map_err(|error| damaged(&path, &error.to_string()))?;
-        write_private(&path, &text)?;
+        match create_private(&path, &text) {
+            Err(error) if error.is_taken() => return Err(KeystoreError::Exists(name.to_owned())),
+            written => written?,
+        }
         Ok(KeyInfo { name: name.to_owned(), address: wallet.address(), path })
     }
 
@@ -351,6 +355,8 @@ fn encrypt(wallet: &Wallet, passphrase: &Passphrase, cost: Cost) -> Result<KeyFi
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use sublet_daemon::write_private;
+
     use super::*;
 
     fn secret(text: &str) -> Passphrase {
@@ -376,6 +382,21 @@ mod tests {
         let text = std::fs::read_to_string(&listed[0].path).expect("the file");
         assert!(!text.contains(&alloy::hex::encode(made.secret().as_slice())), "the key lies open");
         assert!(!format!("{made:?}{:?}", secret("correct")).contains("correct"));
+    }
+
+    #[test]
+    fn of_all_who_make_an_account_at_once_one_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = Keystore::new(folder.path());
+        let make = || keys.create("a", &secret("x"), Cost::LocalNetwork);
+        let made: Vec<_> = std::thread::scope(|threads| {
+            let makers: Vec<_> = (0..4).map(|_| threads.spawn(make)).collect();
+            makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
+        });
+        let (made, others): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        assert!(others.iter().all(|other| matches!(other, Err(KeystoreError::Exists(_)))), "{others:?}");
+        let made: Vec<_> = made.into_iter().flatten().map(|wallet| wallet.address()).collect();
+        assert_eq!(made, [keys.load("a", &secret("x")).expect("it opens").address()]);
     }
 
     #[test]

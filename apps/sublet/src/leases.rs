@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use sublet_base::LeaseId;
 use sublet_chain::{Call, Event, LeaseRecord, LeaseState, Ledger, SubmitError, TxKey, Wallet};
 use sublet_client::peer::PeerClient;
-use sublet_daemon::Backoff;
+use sublet_daemon::{Backoff, create_private, create_private_dir, read_secret};
 use sublet_wire::link::{Agreement, HostKey, MachineState, Status};
 use tokio::time::{sleep, timeout};
 
@@ -192,40 +192,50 @@ pub(crate) async fn refuse_ended(session: &Session, id: LeaseId) -> Result<()> {
     Err(anyhow::anyhow!("{id} has ended; its machine is gone")).advise(|| "rent another with `sublet rent`".to_owned())
 }
 
-/// The key pair `sublet ssh` logs in with: made on first use, by OpenSSH's own tool. The public line.
+/// The key `sublet ssh` logs in with: made on first use, by OpenSSH's own tool. Its public line.
 pub(crate) fn login_key(home: &Home) -> Result<String> {
-    let (secret, public) = login_key_files(home);
-    if !public.exists() {
-        make_login_key(home, &secret, &public)?;
+    let secret = login_key_file(home);
+    if !secret.exists() {
+        make_login_key(home, &secret)?;
     }
-    Ok(std::fs::read_to_string(&public).with_context(|| format!("cannot read {}", public.display()))?.trim().to_owned())
+    Ok(ssh_keygen(&["-y", "-P", "", "-f"], &secret)?.trim().to_owned())
 }
 
-/// In a folder aside, so that one that was cut short is not taken for a key. The public half comes last: it says that both are there.
-fn make_login_key(home: &Home, secret: &Path, public: &Path) -> Result<()> {
-    sublet_daemon::create_private_dir(home.root())?;
+/// In a folder aside, so that one that was cut short is not taken for a key.
+fn make_login_key(home: &Home, secret: &Path) -> Result<()> {
+    create_private_dir(home.root())?;
     let aside = tempfile::Builder::new()
         .prefix("login-")
         .tempdir_in(home.root())
         .with_context(|| format!("cannot write to {}", home.root().display()))?;
     let fresh = aside.path().join("key");
+    ssh_keygen(&["-q", "-t", "ed25519", "-N", "", "-C", "sublet", "-f"], &fresh)?;
+    match create_private(secret, &read_secret(&fresh)?) {
+        // Another command was faster: both are to have the same.
+        Err(error) if error.is_taken() => Ok(()),
+        made => Ok(made?),
+    }
+}
+
+/// What `ssh-keygen` says of, or does to, the key in a file.
+fn ssh_keygen(arguments: &[&str], key: &Path) -> Result<String> {
     let output = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "sublet", "-f"])
-        .arg(&fresh)
+        .args(arguments)
+        .arg(key)
         .stdin(std::process::Stdio::null())
         .output()
         .context("ssh-keygen cannot be run")
         .advise(|| "install the package openssh-client".to_owned())?;
     if !output.status.success() {
-        bail!("ssh-keygen made no login key: {}", String::from_utf8_lossy(&output.stderr).trim());
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("ssh-keygen gave no login key at {}: {}", key.display(), words.trim());
     }
-    std::fs::rename(&fresh, secret)?;
-    Ok(std::fs::rename(fresh.with_extension("pub"), public)?)
+    Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Secret and public file of the login key.
-pub(crate) fn login_key_files(home: &Home) -> (PathBuf, PathBuf) {
-    (home.root().join("login_ed25519"), home.root().join("login_ed25519.pub"))
+/// The login key's file.
+pub(crate) fn login_key_file(home: &Home) -> PathBuf {
+    home.root().join("login_ed25519")
 }
 
 /// The file `ssh` checks the machine's host key against.
@@ -242,14 +252,56 @@ pub(crate) fn host_alias(id: LeaseId) -> String {
 pub(crate) fn pin(home: &Home, id: LeaseId, key: &HostKey) -> Result<()> {
     let path = known_hosts(home, id);
     let line = format!("{} {key}\n", host_alias(id));
-    match std::fs::read_to_string(&path) {
-        Ok(pinned) if pinned == line => return Ok(()),
-        Ok(_) => {
-            let error = anyhow::anyhow!("the machine of {id} shows another host key than the one pinned before");
-            return Err(error).advise(|| format!("if you trust the change, remove {}", path.display()));
+    if !path.exists() {
+        match create_private(&path, line.as_bytes()) {
+            // Another command was faster.
+            Err(error) if error.is_taken() => {}
+            pinned => return Ok(pinned?),
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-    Ok(sublet_daemon::write_private(&path, line.as_bytes())?)
+    let pinned = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    if pinned == line {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!("the machine of {id} shows another host key than the one pinned before"))
+        .advise(|| format!("if you trust the change, remove {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_make_a_login_key_at_once_have_the_same() -> Result<()> {
+        for _ in 0..10 {
+            let folder = tempfile::tempdir()?;
+            let home = Home::locate(Some(folder.path().join("home")))?;
+            let keys = std::thread::scope(|threads| {
+                let makers: Vec<_> = (0..8).map(|_| threads.spawn(|| login_key(&home))).collect();
+                makers.into_iter().map(|maker| maker.join().expect("no panic")).collect::<Result<Vec<_>>>()
+            })?;
+            assert!(keys[0].starts_with("ssh-ed25519 ") && keys[0].ends_with(" sublet"), "{keys:?}");
+            assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_host_key_is_the_one() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let home = Home::locate(Some(folder.path().join("home")))?;
+        let key = |letter: &str| -> Result<HostKey> {
+            Ok(format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{}", letter.repeat(43)).parse()?)
+        };
+        let pinned = std::thread::scope(|threads| {
+            let pins: Vec<_> = ["A", "B", "C", "D"]
+                .map(|letter| (letter, threads.spawn(|| pin(&home, LeaseId(1), &key(letter)?))))
+                .into_iter()
+                .filter_map(|(letter, pin)| pin.join().expect("no panic").is_ok().then_some(letter))
+                .collect();
+            pins
+        });
+        assert_eq!(pinned.len(), 1, "{pinned:?}");
+        pin(&home, LeaseId(1), &key(pinned[0])?)
+    }
 }

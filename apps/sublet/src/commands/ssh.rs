@@ -9,7 +9,7 @@ use sublet_base::LeaseId;
 use sublet_wire::link::{Agreement, MachineState};
 
 use crate::home::Home;
-use crate::leases::{host_alias, known_hosts, login_key_files, pin};
+use crate::leases::{host_alias, known_hosts, login_key_file, pin};
 use crate::output::{Advise, Output};
 use crate::records::Records;
 use crate::session::Session;
@@ -64,7 +64,7 @@ impl Args {
     fn ssh(&self, home: &Home, id: LeaseId) -> Result<Command> {
         let binary = std::env::current_exe().context("this program cannot tell where it is")?;
         let proxy = format!("{} --home {} __proxy {id} %p", quoted_percent(&binary), quoted_percent(home.root()));
-        let (secret, _) = login_key_files(home);
+        let secret = login_key_file(home);
         let mut ssh = Command::new("ssh");
         // Nothing of the user's own configuration may weaken the pinning.
         ssh.args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"]);

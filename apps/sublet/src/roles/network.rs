@@ -246,7 +246,7 @@ async fn wait_for_offers(
     }
 }
 
-/// Why nothing can be rented out on this host, if so: no driver works.
+/// Why nothing can be rented out on this host, if so: no driver works, or no offer fits.
 fn powerless(report: &HostReport, offers: &[OfferConfig]) -> Option<String> {
     let broken: Vec<String> =
         report.drivers.iter().filter_map(|d| Some(format!("{}: {}", d.kind, d.state.as_ref().err()?.reason))).collect();
