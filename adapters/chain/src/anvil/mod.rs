@@ -154,7 +154,7 @@ pub enum AnvilError {
     },
 }
 
-/// A running local chain. Dropped without [`LocalAnvil::stop`], it is told to stop but not waited for.
+/// A running local chain. Dropped without [`LocalAnvil::stop`], it is stopped as well, and whoever drops it is blocked until then.
 #[derive(Debug)]
 pub struct LocalAnvil {
     url: String,
@@ -244,8 +244,11 @@ impl LocalAnvil {
 
 impl Drop for LocalAnvil {
     fn drop(&mut self) {
-        // As in `stop`; whoever drops us does not wait.
+        // As in `stop`: what still writes its state needs its folder.
         let _ = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
