@@ -3,7 +3,7 @@
 //! ```text
 //! domain ◀── shared ◀── adapters ◀── services ◀── apps          base ◀── market, machine ◀── matching
 //! ```
-//! What is in none of these folders (xtask, e2e, bench, testkit) may see everything, and nothing may depend on it.
+//! What is in none of these folders (xtask, e2e, bench) may see everything, and nothing may depend on it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
