@@ -33,7 +33,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a whole local network: chain, contracts, gateway, solver, host, provider
+    /// Start a whole local network: chain, contracts, gateway, solver, providers and mediators with their hosts
     Up(commands::up::Args),
     /// Keys, balances, and moving money in and out
     Account(commands::account::Args),

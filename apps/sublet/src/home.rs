@@ -16,7 +16,7 @@ pub(crate) struct Home {
     root: PathBuf,
 }
 
-/// A network this home talks to; `network.json`. Nothing in it is secret.
+/// A network this home talks to; `network.json`. Private, because the node's address may hold a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Network {
@@ -82,7 +82,7 @@ impl Home {
         self.root.join("peer.key")
     }
 
-    /// The client's own records: names given to leases, documents handed over, results fetched.
+    /// The client's own records: orders, names given to leases, documents handed over.
     pub(crate) fn records(&self) -> PathBuf {
         self.root.join("client.db")
     }
@@ -97,7 +97,7 @@ impl Home {
         self.root.join("results")
     }
 
-    /// Data of a role that runs from this home: `chain`, `solver`, `host`, `gateway`, a provider's name.
+    /// Data of a role that runs from this home: `chain`, `gateway`, `solver`, a host's name, `provider-NAME`, `mediator-NAME`.
     pub(crate) fn role(&self, name: &str) -> PathBuf {
         self.root.join("roles").join(name)
     }

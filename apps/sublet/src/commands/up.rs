@@ -1,4 +1,4 @@
-//! `sublet up`: a whole local network in one process.
+//! `sublet up`: a whole local network from one command.
 
 use std::process::ExitCode;
 

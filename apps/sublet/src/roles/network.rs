@@ -1,4 +1,4 @@
-//! A whole network in one process: what `sublet up` starts, in the order it depends on each other.
+//! A whole network from one command: what `sublet up` starts, in the order it depends on each other.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
