@@ -174,12 +174,6 @@ impl Link {
         self.person.as_ref()
     }
 
-    /// Addresses at which peers may reach us directly, as far as known now.
-    #[must_use]
-    pub fn direct_addrs(&self) -> Vec<SocketAddr> {
-        self.endpoint.addr().ip_addrs().copied().collect()
-    }
-
     /// The UDP addresses we are bound to.
     #[must_use]
     pub fn bound_addrs(&self) -> Vec<SocketAddr> {

@@ -35,5 +35,5 @@ pub use forward::{forward, pipe_stdio};
 pub use key::{KeyError, LinkKey};
 pub use peer::Peer;
 pub use relay::{Relay, RelayCounter, RelayCounts, RelayError, RelayOptions};
-pub use serve::{ServeLimits, serve, serve_stream};
+pub use serve::{LinkServer, ServeLimits, ServeLink, serve, serve_stream};
 pub use transport::IDLE_TIMEOUT;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use iroh::EndpointId;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use sublet_base::PeerKey;
@@ -59,6 +60,35 @@ impl Default for ServeLimits {
             answer: seconds(15),
             drain: seconds(3),
         }
+    }
+}
+
+/// A link's accepting side, as a service sees it.
+#[async_trait]
+pub trait ServeLink: Send + Sync {
+    /// The key peers reach it by.
+    fn peer_key(&self) -> PeerKey;
+    /// Answers peers until `stop`.
+    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken);
+}
+
+/// The accepting side of a real link.
+#[derive(Clone)]
+pub struct LinkServer {
+    /// The endpoint.
+    pub link: Link,
+    /// How much at once.
+    pub limits: ServeLimits,
+}
+
+#[async_trait]
+impl ServeLink for LinkServer {
+    fn peer_key(&self) -> PeerKey {
+        self.link.peer_key()
+    }
+
+    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) {
+        serve(&self.link, handler, self.limits, stop).await;
     }
 }
 

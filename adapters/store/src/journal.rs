@@ -1,16 +1,18 @@
 //! The journal of multi-step effects.
 //!
 //! ```text
-//! begin(key) -> open: record(step, Intended), effect, record(step, Done), … -> finish(Completed)
-//!                 └─ after a failure: undo what was done, newest first, record(step, Undone), … -> finish(Unwound)
+//! begin(key) -> open: record(step, Intended), effect, record(step, Done), … -> finish
+//!                     undo of an effect, record(step, Undone), …           ─┘
 //! ```
-//! `Intended` is recorded before the effect, so that after a crash [`Entry::to_undo`] names every step that may have happened.
-//! At start a service goes through [`Journal::open_entries`] and finishes or unwinds each.
+//! `Intended` is recorded before the effect, so that after a crash the records name all that may have happened. At start a
+//! service reads what [`Journal::open_entries`] has and goes on from there: chain and host say which of it did happen.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
+use thiserror::Error;
 
 use crate::error::Doing;
 use crate::{Store, StoreError, Tx};
@@ -43,18 +45,7 @@ pub enum EntryState {
     /// Under way, or left by a crash.
     Open,
     /// Over.
-    Finished(Ending),
-}
-
-/// How an effect ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Every step is done.
-    Completed,
-    /// Every step that was done has been undone.
-    Unwound,
-    /// Given up with steps left over; a person should look.
-    Abandoned,
+    Finished,
 }
 
 /// One multi-step effect and its records, oldest first.
@@ -82,35 +73,27 @@ pub enum Begun {
 }
 
 impl Entry {
-    /// The record of `step` that counts, if there is any.
-    #[must_use]
-    pub fn latest(&self, step: &str) -> Option<&StepRecord> {
-        self.steps.iter().rev().find(|record| record.step == step)
+    /// The payload and what the records say, oldest first.
+    ///
+    /// # Errors
+    /// [`BadEntry`] if another version wrote it.
+    pub fn read<P: DeserializeOwned, N: DeserializeOwned>(&self) -> Result<(P, Vec<N>), BadEntry> {
+        let read = || {
+            let payload = P::deserialize(&self.payload)?;
+            let notes = self.steps.iter().map(|record| N::deserialize(&record.data)).collect::<Result<_, _>>()?;
+            Ok((payload, notes))
+        };
+        read().map_err(|source| BadEntry { key: self.key.clone(), source })
     }
+}
 
-    /// True if `step` is done and not undone since.
-    #[must_use]
-    pub fn is_done(&self, step: &str) -> bool {
-        self.latest(step).is_some_and(|record| record.state == StepState::Done)
-    }
-
-    /// The steps that have, or may have, happened and are not undone: newest first, each once.
-    #[must_use]
-    pub fn to_undo(&self) -> Vec<&StepRecord> {
-        let mut seen: Vec<&str> = Vec::new();
-        let mut left = Vec::new();
-        for record in self.steps.iter().rev() {
-            if seen.contains(&record.step.as_str()) {
-                continue;
-            }
-            seen.push(&record.step);
-            match record.state {
-                StepState::Intended | StepState::Done => left.push(record),
-                StepState::Undone => {}
-            }
-        }
-        left
-    }
+/// A journal entry that this version cannot read.
+#[derive(Debug, Error)]
+#[error("the journal entry `{key}` cannot be read")]
+pub struct BadEntry {
+    key: String,
+    #[source]
+    source: serde_json::Error,
 }
 
 /// The journal of a store.
@@ -155,9 +138,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::NotOpen`] if no open entry has this key, or the database fails.
-    pub async fn finish(&self, key: &str, ending: Ending) -> Result<(), StoreError> {
+    pub async fn finish(&self, key: &str) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
-        tx.finish_entry(key, ending).await?;
+        tx.finish_entry(key).await?;
         tx.commit().await
     }
 
@@ -265,11 +248,10 @@ impl Tx {
     ///
     /// # Errors
     /// As there.
-    pub async fn finish_entry(&mut self, key: &str, ending: Ending) -> Result<(), StoreError> {
+    pub async fn finish_entry(&mut self, key: &str) -> Result<(), StoreError> {
         let written = sqlx::query(
-            "UPDATE journal_entry SET state = ?, finished_at = unixepoch() WHERE key = ? AND state = 'open'",
+            "UPDATE journal_entry SET state = 'completed', finished_at = unixepoch() WHERE key = ? AND state = 'open'",
         )
-        .bind(ending.word())
         .bind(key)
         .execute(&mut *self.inner)
         .await
@@ -352,23 +334,11 @@ impl StepState {
     }
 }
 
-impl Ending {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Unwound => "unwound",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
-
 impl EntryState {
     fn from_word(word: &str) -> Result<Self, StoreError> {
         match word {
             "open" => Ok(Self::Open),
-            "completed" => Ok(Self::Finished(Ending::Completed)),
-            "unwound" => Ok(Self::Finished(Ending::Unwound)),
-            "abandoned" => Ok(Self::Finished(Ending::Abandoned)),
+            "completed" => Ok(Self::Finished),
             other => Err(unknown_word(other)),
         }
     }

@@ -1,7 +1,7 @@
 //! Durable state of a service: the only package that sees SQL.
 //!
 //! A [`Store`] is one SQLite file with four parts, each behind a small API:
-//! - [`Journal`]: multi-step effects as do/undo steps, so that a restart finishes or unwinds what a crash left half done;
+//! - [`Journal`]: the steps of each case, before they are done, so that a restart goes on where a crash left off;
 //! - [`Documents`]: JSON values by collection and key, with compare-and-put;
 //! - [`Cursor`]: how far a follower of the chain has handled its blocks;
 //! - [`Book`]: a solver's offers and orders with their statuses.
@@ -20,5 +20,5 @@ pub use book::{Book, InBatch, NewOffer, NewOrder, OfferState, OrderState, Put, S
 pub use cursor::{Cursor, Position};
 pub use document::{Document, Documents, Expect, Revision};
 pub use error::StoreError;
-pub use journal::{Begun, Ending, Entry, EntryState, Journal, StepRecord, StepState};
+pub use journal::{BadEntry, Begun, Entry, EntryState, Journal, StepRecord, StepState};
 pub use store::{Store, Tx};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sublet_base::{Address, B256, UnixTime};
 use sublet_store::{
-    Begun, Ending, EntryState, Expect, InBatch, NewOffer, NewOrder, OfferState, OrderState, Position, Put, StepState,
-    Store, StoreError,
+    Begun, EntryState, Expect, InBatch, NewOffer, NewOrder, OfferState, OrderState, Position, Put, StepState, Store,
+    StoreError,
 };
 use tempfile::TempDir;
 
@@ -31,18 +31,24 @@ async fn the_journal_says_what_a_crash_left_half_done() -> Outcome {
         journal.record("lease-7/start", "disk", StepState::Undone, &Value::Null).await?;
         journal.record("lease-7/start", "call", StepState::Intended, &json!({"tx": "0x1"})).await?;
         journal.begin("job-8/run", "run", &Value::Null).await?;
-        journal.finish("job-8/run", Ending::Completed).await?;
+        journal.finish("job-8/run").await?;
     }
     let store = Store::open(&path).await?;
     let open = store.journal().open_entries().await?;
     assert_eq!(open.len(), 1);
-    let left: Vec<_> = open[0].to_undo().into_iter().map(|r| (r.step.as_str(), r.state)).collect();
+    assert_eq!((open[0].key.as_str(), &open[0].payload), ("lease-7/start", &json!({"lease": 7})));
+    let left: Vec<_> = open[0].steps.iter().map(|r| (r.step.as_str(), r.state, &r.data)).collect();
     assert_eq!(
         left,
-        [("call", StepState::Intended), ("machine", StepState::Done)],
-        "newest first, without what was undone"
+        [
+            ("machine", StepState::Intended, &json!({"id": "lease-7"})),
+            ("machine", StepState::Done, &json!({"id": "lease-7"})),
+            ("disk", StepState::Intended, &Value::Null),
+            ("disk", StepState::Undone, &Value::Null),
+            ("call", StepState::Intended, &json!({"tx": "0x1"})),
+        ],
+        "oldest first"
     );
-    assert!(open[0].is_done("machine") && !open[0].is_done("call"));
     let known = store.journal().begin("lease-7/start", "start", &json!({"lease": 7})).await?;
     assert!(matches!(known, Begun::Known(entry) if entry.steps.len() == 5));
     Ok(())
@@ -56,11 +62,11 @@ async fn a_journal_key_stands_for_one_thing_and_ends_once() -> Outcome {
     journal.begin("k", "open", &1).await?;
     assert!(matches!(journal.begin("k", "open", &2).await, Err(StoreError::KeyTaken { .. })));
     assert!(matches!(journal.begin("k", "close", &1).await, Err(StoreError::KeyTaken { .. })));
-    journal.finish("k", Ending::Unwound).await?;
-    assert!(matches!(journal.finish("k", Ending::Completed).await, Err(StoreError::NotOpen { .. })));
+    journal.finish("k").await?;
+    assert!(matches!(journal.finish("k").await, Err(StoreError::NotOpen { .. })));
     assert!(matches!(journal.record("k", "late", StepState::Done, &()).await, Err(StoreError::NotOpen { .. })));
     let ended = journal.entry("k").await?.map(|entry| entry.state);
-    assert_eq!(ended, Some(EntryState::Finished(Ending::Unwound)));
+    assert_eq!(ended, Some(EntryState::Finished));
     assert_eq!(journal.forget_finished(3600).await?, 0, "too young to forget");
     assert_eq!(journal.forget_finished(0).await?, 1);
     assert_eq!(journal.entry("k").await?, None);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use sublet_base::{MachineId, Seconds};
+use sublet_daemon::with_causes;
 use sublet_machine::{Denied, Event, Guest, Phase};
 use sublet_wire::host::v1::host_server::Host;
 use sublet_wire::host::v1::open_port_request::Part;
@@ -20,10 +21,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::Record;
 use crate::connect;
 use crate::machine::AskError;
 use crate::registry::{Fault, Shared};
-use crate::{Record, with_causes};
 
 /// Bytes of a stream in one message.
 const PIECE: usize = 64 << 10;

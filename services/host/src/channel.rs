@@ -10,6 +10,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use futures_util::{SinkExt, StreamExt};
 use sublet_base::Seconds;
+use sublet_daemon::with_causes;
 use sublet_wire::guest::{Configure, FromGuest, MAX_FRAME, Stream, ToGuest, Workload};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
@@ -285,8 +286,8 @@ impl Talk {
         };
         match taken {
             Ok(()) => return None,
-            Err(e @ ArchiveError::Unacceptable(_)) => self.gave_up(&crate::with_causes(&e)).await,
-            Err(e @ ArchiveError::Io(_)) => self.report(Heard::Broken(crate::with_causes(&e))).await,
+            Err(e @ ArchiveError::Unacceptable(_)) => self.gave_up(&with_causes(&e)).await,
+            Err(e @ ArchiveError::Io(_)) => self.report(Heard::Broken(with_causes(&e))).await,
         }
         Some(Over::Finished)
     }

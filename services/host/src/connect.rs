@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sublet_base::MachineId;
+use sublet_daemon::with_causes;
 use sublet_machine::DriverError;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,7 +13,6 @@ use tonic::Status;
 
 use crate::api::status;
 use crate::registry::Shared;
-use crate::with_causes;
 
 /// Connections into one machine at once.
 const MOST_OPEN: usize = 256;

@@ -22,7 +22,6 @@ mod record;
 mod registry;
 mod socket;
 
-use std::error::Error;
 use std::time::Duration;
 
 pub use config::{Capacity, HostConfig};
@@ -141,20 +140,6 @@ async fn serve(
             Ok(())
         }
     }
-}
-
-/// An error and what caused it, on one line, without repeating what an error says of its own cause.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }
 
 /// One line of printable text, of at most so many characters.

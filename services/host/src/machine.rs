@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sublet_base::UnixTime;
+use sublet_daemon::with_causes;
 use sublet_machine::{DEFAULT_GRACE, Denied, Driver, DriverError, Effect, Event, Guest, MachineSpec, Observed, Phase};
 use sublet_wire::guest::{ToGuest, Workload};
 use sublet_wire::host::TaskResult;
@@ -24,7 +25,7 @@ use crate::archive::Folder;
 use crate::channel::{Channel, Heard, Setup, whole_seconds};
 use crate::connect::Doors;
 use crate::registry::Shared;
-use crate::{PortError, Record, with_causes};
+use crate::{PortError, Record};
 
 /// How often a running machine is looked at, in case nobody said that it died.
 const LOOK: Duration = Duration::from_secs(2);

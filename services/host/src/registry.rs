@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sublet_base::MachineId;
+use sublet_daemon::with_causes;
 use sublet_machine::{Denied, Driver, DriverKind, Event, Phase};
 use sublet_wire::host::{DriverReport, HostReport, MachineRequest};
 use thiserror::Error;
@@ -17,7 +18,7 @@ use crate::archive::Folder;
 use crate::choose::{NoDriver, choose};
 use crate::ledger::{Ledger, Refused};
 use crate::machine::{Ask, AskError, Handle, Owner};
-use crate::{HostConfig, PortError, Ports, Record, connect, with_causes};
+use crate::{HostConfig, PortError, Ports, Record, connect};
 
 /// What owners and the interface share.
 pub(crate) struct Shared {

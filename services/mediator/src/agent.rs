@@ -79,7 +79,10 @@ pub async fn run(config: MediatorConfig, ports: Ports, shutdown: CancellationTok
     tasks.spawn_with_grace("work", DRAIN + TICK, |stop| worker.run(stop));
     tasks.spawn("prune", |stop| prune(state.clone(), stop));
     let peers = Arc::new(Peers::new(state));
-    tasks.spawn("link", |stop| async move { link.serve(peers, stop).await });
+    tasks.spawn("link", |stop| async move {
+        link.serve(peers, stop).await;
+        Ok(())
+    });
     Ok(tasks.run(shutdown).await?)
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sublet_base::{Address, B256, JobId, MachineId, PeerKey, Seconds, UnixTime};
 use sublet_market::MediatorSetId;
-use sublet_store::{Entry, StepState};
+use sublet_store::{BadEntry, Entry, StepState};
 use sublet_wire::host::TaskResult;
 use sublet_wire::verdict::Verdict;
 use sublet_wire::workload::{machine_name, machine_number};
-use thiserror::Error;
 
 /// Kind of the journal entries that hold cases.
 pub(crate) const KIND: &str = "dispute";
@@ -152,15 +151,6 @@ pub struct Case {
     pub over_at: Option<UnixTime>,
 }
 
-/// A journal entry that is no case of this version.
-#[derive(Debug, Error)]
-#[error("the journal entry `{key}` cannot be read")]
-pub struct BadEntry {
-    key: String,
-    #[source]
-    source: serde_json::Error,
-}
-
 impl Case {
     /// A new case.
     #[must_use]
@@ -189,12 +179,9 @@ impl Case {
     /// # Errors
     /// [`BadEntry`] if another version wrote it.
     pub fn from_entry(entry: &Entry) -> Result<Self, BadEntry> {
-        let bad = |source| BadEntry { key: entry.key.clone(), source };
-        let mut case = Self::new(serde_json::from_value(entry.payload.clone()).map_err(bad)?);
-        for record in &entry.steps {
-            let note: Note = serde_json::from_value(record.data.clone()).map_err(bad)?;
-            case.learn(&note);
-        }
+        let (opening, notes) = entry.read()?;
+        let mut case = Self::new(opening);
+        notes.iter().for_each(|note| case.learn(note));
         // While nobody asked, nobody was silent.
         case.silence = None;
         Ok(case)

@@ -30,5 +30,5 @@ mod wiring;
 pub use account::{AccountAction, AccountPolicy, AccountView, Standing, decide_account};
 pub use agent::{MediatorError, run};
 pub use config::{BadConfig, MediatorConfig};
-pub use ports::{Ports, Providers, ServeLink, Whereabouts};
+pub use ports::{Ports, Providers, Whereabouts};
 pub use wiring::OverLink;

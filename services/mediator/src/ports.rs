@@ -9,9 +9,8 @@ use sublet_base::{B256, JobId, PeerKey};
 use sublet_chain::Ledger;
 use sublet_client::Host;
 use sublet_client::peer::PeerError;
-use sublet_daemon::{BoxError, CancellationToken};
+use sublet_link::ServeLink;
 use sublet_store::Store;
-use sublet_wire::link::PeerHandler;
 
 /// Where a provider is, as its record on chain says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +37,6 @@ pub trait Providers: Send + Sync {
         most: u64,
         within: Duration,
     ) -> Result<(), PeerError>;
-}
-
-/// The link's accepting side.
-#[async_trait]
-pub trait ServeLink: Send + Sync {
-    /// The key peers reach it by.
-    fn peer_key(&self) -> PeerKey;
-    /// Answers peers until `stop`.
-    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) -> Result<(), BoxError>;
 }
 
 /// What a mediator stands on.

@@ -7,13 +7,13 @@ use sublet_base::{Address, Amount, JobId, MachineId, UnixTime};
 use sublet_chain::{DisputeRecord, Ledger, MediatorRecord};
 use sublet_client::Host;
 use sublet_market::MediatorSetId;
-use sublet_store::{Begun, Ending, Store, StoreError, Tx};
+use sublet_store::{BadEntry, Begun, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use tokio::sync::Notify;
 
 use crate::account::Standing;
 use crate::archives::Archives;
-use crate::case::{BadEntry, Case, KIND, Note, Raised};
+use crate::case::{Case, KIND, Note, Raised};
 use crate::decide::OnHost;
 use crate::ports::Providers;
 
@@ -139,7 +139,7 @@ impl State {
 
     /// Closes a case for good.
     pub(crate) async fn finish(&self, id: JobId) -> Result<(), StoreError> {
-        self.store.journal().finish(&key(id), Ending::Completed).await?;
+        self.store.journal().finish(&key(id)).await?;
         self.cases().remove(&id);
         let mut heard = self.heard();
         heard.disputes.remove(&id);

@@ -1,4 +1,4 @@
-//! The ports over the real link: one endpoint that renters reach, and for each question to a provider one of its own.
+//! The ports over the real link: for each question to a provider an endpoint of its own.
 //!
 //! A provider's gateway is a stranger's. An endpoint that knows it may move to it, or believe what it says about where
 //! others are; so it is known to no endpoint but the one that asks this provider, and for no longer than that takes.
@@ -8,23 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sublet_base::{B256, JobId, PeerKey};
+use sublet_base::{B256, JobId};
 use sublet_client::peer::{PeerClient, PeerError};
-use sublet_daemon::{Backoff, BoxError, CancellationToken};
-use sublet_link::{GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr, ServeLimits, serve};
-use sublet_wire::link::{PeerHandler, TransportError};
+use sublet_daemon::{Backoff, CancellationToken};
+use sublet_link::{GatewayState, GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr};
+use sublet_wire::link::TransportError;
 use tokio::time::timeout;
 
-use crate::ports::{Providers, ServeLink, Whereabouts};
+use crate::ports::{Providers, Whereabouts};
 
-/// The link, both to serve renters and to ask providers.
+/// The link, to ask providers over.
 pub struct OverLink {
-    /// The endpoint that serves, bound under the key that is registered.
+    /// The endpoint that serves renters, bound under the key that is registered.
     pub link: Link,
     /// That key: questions are asked on its behalf.
     pub key: LinkKey,
-    /// How much at once.
-    pub limits: ServeLimits,
     /// Ends every question.
     pub stop: CancellationToken,
 }
@@ -87,18 +85,6 @@ impl Providers for OverLink {
     }
 }
 
-#[async_trait]
-impl ServeLink for OverLink {
-    fn peer_key(&self) -> PeerKey {
-        self.link.peer_key()
-    }
-
-    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) -> Result<(), BoxError> {
-        serve(&self.link, handler, self.limits, stop).await;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -116,8 +102,7 @@ mod tests {
         let key = LinkKey::generate();
         let config = LinkConfig { key: key.clone(), bind: vec![], gateways: vec![], policy: PathPolicy::Auto };
         let link = Link::bind(config).await.unwrap();
-        let (limits, stop) = (ServeLimits::default(), CancellationToken::new());
-        let ours = OverLink { link, key, limits, stop };
+        let ours = OverLink { link, key, stop: CancellationToken::new() };
         let provider =
             Whereabouts { key: LinkKey::generate().peer_key(), relay: format!("http://{}", theirs.address()) };
         // Nobody answers there; that the question reached their gateway is what counts.

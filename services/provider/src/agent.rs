@@ -61,6 +61,7 @@ pub enum ProviderError {
 /// [`ProviderError`].
 pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), ProviderError> {
     config.check().map_err(|e| ProviderError::Start(e.into()))?;
+    let info = config.info().map_err(|e| ProviderError::Start(e.into()))?;
     let Ports { ledger, wallet, host, boards, store, link } = ports;
     let loaded = State::load(wallet.address(), ledger, host, store).await;
     let state = Arc::new(loaded.map_err(|e| ProviderError::Start(e.into()))?);
@@ -70,12 +71,15 @@ pub async fn run(config: ProviderConfig, ports: Ports, shutdown: CancellationTok
     let mut tasks = Supervisor::new();
     tasks.spawn("watch", |stop| watch(state.clone(), stop));
     tasks.spawn("follow", |stop| follow(state.clone(), config.from_block, stop));
-    let worker = Worker::new(state.clone(), config.clone(), link.peer_key());
+    let worker = Worker::new(state.clone(), config.clone(), link.peer_key(), info);
     tasks.spawn_with_grace("work", GOODBYE + DRAIN + TICK, |stop| worker.run(stop));
     tasks.spawn("prune", |stop| prune(state.clone(), stop));
     tasks.spawn("offers", |stop| publish(state.clone(), config.clone(), wallet, boards, stop));
     let peers = Arc::new(Peers::new(state));
-    tasks.spawn("link", |stop| async move { link.serve(peers, stop).await });
+    tasks.spawn("link", |stop| async move {
+        link.serve(peers, stop).await;
+        Ok(())
+    });
     Ok(tasks.run(shutdown).await?)
 }
 
@@ -126,7 +130,8 @@ struct Worker {
     peer_key: PeerKey,
     info: String,
     chores: Chores<Subject, Step, ExecuteError>,
-    asked: HashMap<Agreement, Instant>,
+    /// When the chain was asked last about an agreement, if nothing was done about it since.
+    looked: HashMap<Agreement, Instant>,
     /// Jobs that are being settled.
     settling: BTreeSet<Agreement>,
     account_asked: Option<Instant>,
@@ -140,8 +145,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(state: Arc<State>, config: Arc<ProviderConfig>, peer_key: PeerKey) -> Self {
-        let (policy, info) = (Arc::new(config.policy()), config.info());
+    fn new(state: Arc<State>, config: Arc<ProviderConfig>, peer_key: PeerKey, info: String) -> Self {
+        let policy = Arc::new(config.policy());
         Self {
             state,
             config,
@@ -149,7 +154,7 @@ impl Worker {
             peer_key,
             info,
             chores: Chores::new(RETRY),
-            asked: HashMap::new(),
+            looked: HashMap::new(),
             settling: BTreeSet::new(),
             account_asked: None,
             free: Amount::ZERO,
@@ -220,13 +225,13 @@ impl Worker {
         }
         match subject {
             Subject::Agreement(id) => {
-                self.asked.remove(&id);
+                self.looked.remove(&id);
             }
             Subject::Account => self.account_asked = None,
             Subject::Orphan(_) | Subject::Host | Subject::Info => {}
             Subject::Till => {
                 for id in std::mem::take(&mut self.settling) {
-                    self.asked.remove(&id);
+                    self.looked.remove(&id);
                 }
             }
         }
@@ -326,10 +331,10 @@ impl Worker {
             match answer {
                 Ok(answer) => {
                     self.state.heard().hear(id, answer, head);
-                    self.asked.insert(id, Instant::now());
+                    self.looked.insert(id, Instant::now());
                 }
                 Err(error) => {
-                    self.asked.remove(&id);
+                    self.looked.remove(&id);
                     tracing::debug!(agreement = %id, error = %error, "could not be asked about");
                 }
             }
@@ -339,12 +344,10 @@ impl Worker {
     /// Cases to ask the chain about. Each is taken off the stale ones before it is asked about, so no event is missed.
     fn due(&mut self) -> Vec<Agreement> {
         let ids: BTreeSet<_> = self.state.cases().keys().copied().collect();
-        self.asked.retain(|id, _| ids.contains(id));
+        self.looked.retain(|id, _| ids.contains(id));
         let mut heard = self.state.heard();
-        let old = |id: &Agreement, asked: &HashMap<Agreement, Instant>| {
-            asked.get(id).is_none_or(|at| at.elapsed() >= LOOK_EVERY)
-        };
-        ids.into_iter().filter(|id| heard.stale.remove(id) || old(id, &self.asked)).collect()
+        let old = |id: &Agreement| self.looked.get(id).is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        ids.into_iter().filter(|id| heard.stale.remove(id) || old(id)).collect()
     }
 
     fn work(&mut self, now: UnixTime) {
@@ -353,8 +356,8 @@ impl Worker {
         let mut accepted = Vec::new();
         for (id, case) in &cases {
             let subject = Subject::Agreement(*id);
-            // Never decide on what was read before our own last action: `asked` is empty until it is read again.
-            if self.chores.is_busy(&subject) || !self.asked.contains_key(id) || self.settling.contains(id) {
+            // Never decide on what was read before our own last action: `looked` is empty until it is read again.
+            if self.chores.is_busy(&subject) || !self.looked.contains_key(id) || self.settling.contains(id) {
                 continue;
             }
             let (action, left) = {
@@ -495,7 +498,7 @@ impl Worker {
     ) {
         if let Subject::Agreement(id) = &subject {
             // What is known of it is out of date from here on.
-            self.asked.remove(id);
+            self.looked.remove(id);
         }
         self.chores.start(subject, step, work);
     }

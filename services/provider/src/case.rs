@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 use sublet_base::{Address, B256, JobId, LeaseId, MachineId, PeerKey, Price, Seconds, UnixTime};
 use sublet_chain::{JobOpened, LeaseOpened};
 use sublet_market::{Class, SignedAcceptance};
-use sublet_store::{Entry, StepState};
+use sublet_store::{BadEntry, Entry, StepState};
 use sublet_wire::host::TaskResult;
 use sublet_wire::link::Agreement;
 use sublet_wire::verdict::Verdict;
 use sublet_wire::workload::{machine_name, machine_number};
-use thiserror::Error;
 
 /// Kind of the journal entries that hold cases.
 pub(crate) const KIND: &str = "agreement";
@@ -182,15 +181,6 @@ pub struct Case {
     pub ended_at: Option<UnixTime>,
 }
 
-/// A journal entry that is no case of this version.
-#[derive(Debug, Error)]
-#[error("the journal entry `{key}` cannot be read")]
-pub struct BadEntry {
-    key: String,
-    #[source]
-    source: serde_json::Error,
-}
-
 impl Case {
     /// A new case.
     #[must_use]
@@ -220,12 +210,9 @@ impl Case {
     /// # Errors
     /// [`BadEntry`] if another version wrote it.
     pub fn from_entry(entry: &Entry) -> Result<Self, BadEntry> {
-        let bad = |source| BadEntry { key: entry.key.clone(), source };
-        let mut case = Self::new(serde_json::from_value(entry.payload.clone()).map_err(bad)?);
-        for record in &entry.steps {
-            let note: Note = serde_json::from_value(record.data.clone()).map_err(bad)?;
-            case.learn(&note);
-        }
+        let (opening, notes) = entry.read()?;
+        let mut case = Self::new(opening);
+        notes.iter().for_each(|note| case.learn(note));
         Ok(case)
     }
 

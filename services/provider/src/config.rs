@@ -4,21 +4,19 @@ use serde::{Deserialize, Serialize};
 use sublet_base::{Address, Amount, Bps, Price, Seconds, UnixTime};
 use sublet_machine::DriverKind;
 use sublet_market::{InvalidDocument, Kind, MediatorSetId, Resources};
+use sublet_wire::provider::{BadInfo, ProviderInfo};
 use thiserror::Error;
 
 use crate::decide::{AccountPolicy, Policy};
 use crate::offers::{self, Signing};
 
-/// The contract's limit for a provider's info, bytes.
-const MAX_INFO: usize = 512;
-
 /// How a provider rents out its host. Durations are seconds, money is token units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderConfig {
-    /// What it calls itself, for people.
+    /// What it calls itself, for people; names its folder in the home too.
     pub name: String,
-    /// URL of the gateway it is reached through, if it has no address of its own.
+    /// URL of the gateway that it is reached through. There has to be one; who runs this fills it in from the network.
     pub relay: Option<String>,
     /// What it offers.
     pub offers: Vec<OfferConfig>,
@@ -136,7 +134,7 @@ impl Default for ProviderConfig {
 }
 
 /// A configuration that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 pub enum BadConfig {
     /// Two offers have the same name.
     #[error("two offers are called `{0}`")]
@@ -149,9 +147,12 @@ pub enum BadConfig {
         /// What is wrong.
         why: InvalidDocument,
     },
-    /// What goes on chain is too long.
-    #[error("name and relay together take {0} bytes on chain; the most is {MAX_INFO}")]
-    InfoTooLong(usize),
+    /// Nobody could reach it.
+    #[error("`relay` names no gateway")]
+    NoGateway,
+    /// Nobody would read what goes on chain about it.
+    #[error("`name` and `relay` cannot be published")]
+    Info(#[from] BadInfo),
     /// Beats would come too late.
     #[error("`beat_every` must be between 1 s and 300 s")]
     Beat,
@@ -166,10 +167,7 @@ impl ProviderConfig {
         if !(1..=300).contains(&self.beat_every.0) {
             return Err(BadConfig::Beat);
         }
-        let info = self.info().len();
-        if info > MAX_INFO {
-            return Err(BadConfig::InfoTooLong(info));
-        }
+        self.info()?;
         for (position, wanted) in self.offers.iter().enumerate() {
             if self.offers[..position].iter().any(|o| o.name == wanted.name) {
                 return Err(BadConfig::SameName(wanted.name.clone()));
@@ -203,14 +201,10 @@ impl ProviderConfig {
         }
     }
 
-    /// What goes on chain about this provider: a JSON object.
-    pub(crate) fn info(&self) -> String {
-        let mut info = serde_json::Map::new();
-        info.insert("name".into(), self.name.clone().into());
-        if let Some(relay) = &self.relay {
-            info.insert("relay".into(), relay.clone().into());
-        }
-        serde_json::Value::Object(info).to_string()
+    /// What goes on chain about this provider.
+    pub(crate) fn info(&self) -> Result<String, BadConfig> {
+        let relay = self.relay.clone().ok_or(BadConfig::NoGateway)?;
+        Ok(ProviderInfo { name: self.name.clone(), relay }.to_text()?)
     }
 }
 
@@ -219,7 +213,8 @@ mod tests {
     use super::*;
 
     fn config(offers: serde_json::Value) -> ProviderConfig {
-        serde_json::from_value(serde_json::json!({ "offers": offers })).expect("a configuration")
+        let config = serde_json::json!({ "relay": "http://127.0.0.1:3340", "offers": offers });
+        serde_json::from_value(config).expect("a configuration")
     }
 
     #[test]
@@ -228,14 +223,23 @@ mod tests {
             serde_json::json!({ "name": name, "kind": "job", "price": price.to_string(),
                 "resources": { "vcpus": 1, "memory_mib": 64, "disk_gib": 1 } })
         };
-        assert_eq!(config(serde_json::json!([offer("a", 1), offer("b", 1)])).check(), Ok(()));
-        let twice = config(serde_json::json!([offer("a", 1), offer("a", 2)]));
-        assert_eq!(twice.check(), Err(BadConfig::SameName("a".into())));
+        let good = config(serde_json::json!([offer("a", 1), offer("b", 1)]));
+        assert!(good.check().is_ok(), "{:?}", good.check());
+        assert_eq!(good.info().expect("it can be published"), r#"{"name":"provider","relay":"http://127.0.0.1:3340"}"#);
+        let twice = config(serde_json::json!([offer("a", 1), offer("a", 2)])).check();
+        assert!(matches!(&twice, Err(BadConfig::SameName(name)) if name == "a"), "{twice:?}");
         let free = config(serde_json::json!([offer("a", 0)])).check();
         assert!(matches!(free, Err(BadConfig::Offer { .. })), "{free:?}");
-        let wordy = ProviderConfig { name: "x".repeat(600), ..config(serde_json::json!([])) };
-        assert!(matches!(wordy.check(), Err(BadConfig::InfoTooLong(_))));
-        let lazy = ProviderConfig { beat_every: Seconds(601), ..config(serde_json::json!([])) };
-        assert_eq!(lazy.check(), Err(BadConfig::Beat));
+        // What a renter would not read, it must not register; and the name becomes a folder.
+        for name in ["", "My Computer", "../x", "a\nb", &"x".repeat(64)] {
+            let named = ProviderConfig { name: name.into(), ..good.clone() }.check();
+            assert!(matches!(named, Err(BadConfig::Info(BadInfo::Name))), "{name}: {named:?}");
+        }
+        let wordy = ProviderConfig { relay: Some(format!("http://{}", "x".repeat(500))), ..good.clone() }.check();
+        assert!(matches!(wordy, Err(BadConfig::Info(BadInfo::TooLong(_)))), "{wordy:?}");
+        let nowhere = ProviderConfig { relay: None, ..good.clone() }.check();
+        assert!(matches!(nowhere, Err(BadConfig::NoGateway)), "{nowhere:?}");
+        let lazy = ProviderConfig { beat_every: Seconds(601), ..good }.check();
+        assert!(matches!(lazy, Err(BadConfig::Beat)), "{lazy:?}");
     }
 }

@@ -29,5 +29,4 @@ mod wiring;
 
 pub use agent::{ProviderError, run};
 pub use config::{BadConfig, OfferConfig, ProviderConfig};
-pub use ports::{OfferBoard, Ports, ServeLink};
-pub use wiring::OverLink;
+pub use ports::{OfferBoard, Ports};

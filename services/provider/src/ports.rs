@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sublet_base::PeerKey;
 use sublet_chain::{Ledger, Wallet};
 use sublet_client::Host;
-use sublet_daemon::{BoxError, CancellationToken};
+use sublet_daemon::BoxError;
+use sublet_link::ServeLink;
 use sublet_market::SignedOffer;
 use sublet_store::Store;
-use sublet_wire::link::PeerHandler;
 
 /// A solver that takes offers.
 #[async_trait]
@@ -18,15 +17,6 @@ pub trait OfferBoard: Send + Sync {
     fn name(&self) -> String;
     /// Puts an offer on its book; again is harmless.
     async fn post(&self, offer: &SignedOffer) -> Result<(), BoxError>;
-}
-
-/// The link's accepting side.
-#[async_trait]
-pub trait ServeLink: Send + Sync {
-    /// The key peers reach it by.
-    fn peer_key(&self) -> PeerKey;
-    /// Answers peers until `stop`.
-    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) -> Result<(), BoxError>;
 }
 
 /// What a provider stands on.

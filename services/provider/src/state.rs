@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sublet_base::{Address, B256, MachineId, UnixTime};
 use sublet_chain::{Ledger, ProviderRecord};
 use sublet_client::Host;
-use sublet_store::{Begun, Expect, Store, StoreError, Tx};
+use sublet_store::{BadEntry, Begun, Expect, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
 use tokio::sync::Notify;
 
-use crate::case::{BadEntry, Case, KIND, Note, Opened, machine_of};
+use crate::case::{Case, KIND, Note, Opened, machine_of};
 use crate::decide::{OnChain, OnHost};
 use crate::execute::ExecuteError;
 use crate::offers::Signed;
@@ -143,7 +143,7 @@ impl State {
 
     /// Closes a case for good.
     pub(crate) async fn finish(&self, id: Agreement) -> Result<(), StoreError> {
-        self.store.journal().finish(&key(id), sublet_store::Ending::Completed).await?;
+        self.store.journal().finish(&key(id)).await?;
         self.cases().remove(&id);
         let mut heard = self.heard();
         heard.chain.remove(&id);

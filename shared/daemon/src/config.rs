@@ -17,7 +17,7 @@ use thiserror::Error;
 pub const DEFAULT_FILE: &str = "sublet.toml";
 
 /// Every section the file may have; another name is taken for a slip of the pen.
-pub const SECTIONS: [&str; 8] = ["network", "log", "host", "provider", "solver", "mediator", "gateway", "console"];
+pub const SECTIONS: [&str; 6] = ["log", "host", "provider", "solver", "mediator", "gateway"];
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]

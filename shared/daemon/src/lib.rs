@@ -27,7 +27,7 @@ pub mod telemetry;
 pub use chores::{Chores, Failed};
 pub use data_dir::{DataDir, LockError};
 pub use private_file::{FileError, create_private, create_private_dir, read_secret, write_private};
-pub use report::{Advised, NextStep, report};
+pub use report::{Advised, NextStep, report, with_causes};
 pub use retry::{Backoff, RetryError, Retryable, retry};
 pub use supervise::{BoxError, SuperviseError, Supervisor, shutdown_on_signals};
 pub use tokio_util::sync::CancellationToken;

@@ -77,9 +77,19 @@ pub fn report(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The chain on one line, for logs.
-pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
-    report(error).replace("\n  ", "; ")
+/// An error and what caused it, on one line, without repeating what an error says of its own cause.
+#[must_use]
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
 }
 
 #[cfg(test)]

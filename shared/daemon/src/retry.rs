@@ -106,7 +106,7 @@ where
             return Err(RetryError::GaveUp { what: what.to_owned(), attempts: failed, source });
         }
         let wait = backoff.delay(failed);
-        tracing::warn!(what, failed, wait_ms = wait.as_millis(), error = %crate::report::one_line(&source), "will try again");
+        tracing::warn!(what, failed, wait_ms = wait.as_millis(), error = %crate::report::with_causes(&source), "will try again");
         stop.run_until_cancelled(tokio::time::sleep(wait)).await.ok_or_else(stopped)?;
     }
 }

@@ -102,7 +102,7 @@ impl Supervisor {
         };
         for index in (0..self.tasks.len()).rev() {
             if let Err(error) = self.stop(index).await {
-                tracing::error!(error = %crate::report::one_line(&error), "task failed while stopping");
+                tracing::error!(error = %crate::report::with_causes(&error), "task failed while stopping");
                 first = first.and(Err(error));
             }
         }

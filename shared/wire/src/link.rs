@@ -27,6 +27,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 use sublet_base::{Amount, B256, JobId, LeaseId};
+use sublet_market::canonical::MAX_DOCUMENT;
 use sublet_market::{Acceptance, Signature};
 use thiserror::Error;
 
@@ -39,8 +40,6 @@ pub use text::{HostKey, InvalidHostKey, Sentence};
 pub const ALPN: &[u8] = b"sublet/link/1";
 /// Largest frame, bytes.
 pub const MAX_FRAME: usize = 512 << 10;
-/// Longest machine request or job handed over, bytes.
-pub const MAX_DOCUMENT: usize = 256 << 10;
 /// Most login keys of a machine.
 pub const MAX_KEYS: usize = 64;
 /// Longest login key, bytes.

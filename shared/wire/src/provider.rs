@@ -9,10 +9,10 @@ pub const MAX_INFO: usize = 512;
 /// A provider's own words. Strangers write these: every field is checked again where it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderInfo {
-    /// The gateway its link endpoint stays connected to, as `http://host:port`.
-    pub relay: String,
     /// What it calls itself; at most 63 of `a-z`, `0-9` and `-`.
     pub name: String,
+    /// The gateway its link endpoint stays connected to, as `http://host:port`.
+    pub relay: String,
 }
 
 /// An `info` that says nothing useful.
@@ -24,8 +24,8 @@ pub enum BadInfo {
     /// Not a JSON object with the fields needed.
     #[error("it is not the JSON object expected")]
     Json(#[from] serde_json::Error),
-    /// A name nobody should print.
-    #[error("the name is not made of a-z, 0-9 and -")]
+    /// A name nobody should print, or make a folder of.
+    #[error("the name is not made of a-z, 0-9 and -, at most 63 of them")]
     Name,
 }
 

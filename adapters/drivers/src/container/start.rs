@@ -17,6 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::setgroups;
 use serde::{Deserialize, Serialize};
+use sublet_daemon::with_causes;
 use sublet_machine::MachineSpec;
 
 use super::config::{ID_COUNT, Places, runtime_config};
@@ -159,18 +160,4 @@ fn run(launch: &Launch, spec: &MachineSpec, stage: &Stage) -> Result<(), Box<dyn
     netns::raise_loopback()?;
     container.start()?;
     Ok(())
-}
-
-/// An error and what caused it, on one line, without repeating what an error says of its own cause.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }

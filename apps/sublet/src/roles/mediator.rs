@@ -8,7 +8,7 @@ use sublet_base::Address;
 use sublet_chain::{Ledger, Wallet};
 use sublet_client::HostClient;
 use sublet_daemon::{CancellationToken, config, create_private_dir};
-use sublet_link::{GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, ServeLimits};
+use sublet_link::{GatewayUrl, Link, LinkConfig, LinkKey, LinkServer, PathPolicy, ServeLimits};
 use sublet_mediator::{MediatorConfig, OverLink, Ports};
 use sublet_store::Store;
 
@@ -64,10 +64,11 @@ pub(crate) async fn start(
     let gateways = vec![gateway.into()];
     let bind = LinkConfig { key: key.clone(), bind: vec![], gateways, policy: PathPolicy::Auto };
     let link = Link::bind(bind).await?;
-    let (limits, asking) = (ServeLimits::default(), CancellationToken::new());
-    let over_link = Arc::new(OverLink { link: link.clone(), key, limits, stop: asking.clone() });
+    let asking = CancellationToken::new();
+    let providers = Arc::new(OverLink { link: link.clone(), key, stop: asking.clone() });
+    let server = Arc::new(LinkServer { link: link.clone(), limits: ServeLimits::default() });
     let host = Arc::new(HostClient::new(socket)?);
-    let ports = Ports { ledger, host, providers: over_link.clone(), store, archives, link: over_link };
+    let ports = Ports { ledger, host, providers, store, archives, link: server };
     Ok(Mediator { config, ports, link, asking })
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use sublet_chain::Wallet;
 use sublet_client::{HostClient, SolverClient};
 use sublet_daemon::{CancellationToken, config};
-use sublet_link::{GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, ServeLimits};
-use sublet_provider::{OfferBoard, OverLink, Ports, ProviderConfig};
+use sublet_link::{GatewayUrl, Link, LinkConfig, LinkKey, LinkServer, PathPolicy, ServeLimits};
+use sublet_provider::{OfferBoard, Ports, ProviderConfig};
 use sublet_store::Store;
 
 use super::ledger;
@@ -33,6 +33,7 @@ pub(crate) fn configuration(network: &Network, file: Option<PathBuf>) -> Result<
             Err(anyhow::anyhow!("the [provider] section has no offers, so there is nothing to rent out"));
         nothing.advise(|| "write a first configuration with `sublet provider init`".to_owned())?;
     }
+    config.check().advise(|| "mend that in the [provider] section of the configuration".to_owned())?;
     Ok(config)
 }
 
@@ -61,8 +62,8 @@ pub(crate) async fn start(
         .map(|url| Ok(Arc::new(SolverClient::new(url)?) as Arc<dyn OfferBoard>))
         .collect::<Result<_>>()?;
     let host = Arc::new(HostClient::new(socket)?);
-    let over_link = Arc::new(OverLink { link: link.clone(), limits: ServeLimits::default() });
-    let ports = Ports { ledger, wallet, host, boards, store, link: over_link };
+    let server = Arc::new(LinkServer { link: link.clone(), limits: ServeLimits::default() });
+    let ports = Ports { ledger, wallet, host, boards, store, link: server };
     Ok(Provider { config, ports, link })
 }
 

@@ -12,9 +12,10 @@ use sublet_chain::{
     SenderOptions, TxKey, Wallet, deploy, deposit,
 };
 use sublet_client::peer::PeerError;
-use sublet_daemon::{BoxError, CancellationToken};
+use sublet_daemon::CancellationToken;
+use sublet_link::ServeLink;
 use sublet_market::{Class, JobDocument, Kind, MediatorSetId, Offer, Order, WorkloadDocument};
-use sublet_mediator::{MediatorConfig, MediatorError, Ports, Providers, ServeLink, Whereabouts, run};
+use sublet_mediator::{MediatorConfig, MediatorError, Ports, Providers, Whereabouts, run};
 use sublet_store::Store;
 use sublet_wire::link::PeerHandler;
 use tempfile::TempDir;
@@ -63,11 +64,10 @@ impl ServeLink for Door {
         self.key
     }
 
-    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) -> Result<(), BoxError> {
+    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) {
         *self.handler.lock().expect("not poisoned") = Some(handler);
         stop.cancelled().await;
         *self.handler.lock().expect("not poisoned") = None;
-        Ok(())
     }
 }
 

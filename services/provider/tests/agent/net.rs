@@ -12,8 +12,9 @@ use sublet_chain::{
     SenderOptions, TxKey, Wallet, deploy, deposit,
 };
 use sublet_daemon::{BoxError, CancellationToken};
+use sublet_link::ServeLink;
 use sublet_market::{Class, Kind, MediatorSetId, Order, SignedOffer, WorkloadDocument};
-use sublet_provider::{OfferBoard, Ports, ProviderConfig, ServeLink, run};
+use sublet_provider::{OfferBoard, Ports, ProviderConfig, run};
 use sublet_store::Store;
 use sublet_wire::link::{Agreement, PeerHandler, Refusal};
 use tempfile::TempDir;
@@ -53,11 +54,10 @@ impl ServeLink for Outside {
         PeerKey([7; 32])
     }
 
-    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) -> Result<(), BoxError> {
+    async fn serve(&self, handler: Arc<dyn PeerHandler>, stop: CancellationToken) {
         *self.handler.lock().expect("not poisoned") = Some(handler);
         stop.cancelled().await;
         *self.handler.lock().expect("not poisoned") = None;
-        Ok(())
     }
 }
 
@@ -96,7 +96,7 @@ pub fn config() -> ProviderConfig {
         serde_json::json!({ "name": name, "kind": kind, "price": price.to_string(), "start_within": 60, "notice": 30,
             "resources": { "vcpus": 1, "memory_mib": 512, "disk_gib": 4 } })
     };
-    let config = serde_json::json!({ "name": "test", "retention": 2, "grace": 2, "beat_every": 60,
+    let config = serde_json::json!({ "name": "test", "relay": "http://127.0.0.1:3340", "retention": 2, "grace": 2, "beat_every": 60,
         "offers": [offer("machine", "lease", 1_000), offer("work", "job", 2_000)] });
     serde_json::from_value(config).expect("a configuration")
 }
