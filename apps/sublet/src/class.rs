@@ -8,7 +8,7 @@ use sublet_chain::{Ledger, MediatorSetRecord};
 use sublet_market::{Class, MediatorSetId, sums};
 
 use crate::offers::fitting;
-use crate::output::Advise;
+use crate::output::refuse;
 use crate::session::Session;
 use crate::wish::{Check, Wish};
 
@@ -24,25 +24,24 @@ pub(crate) struct Said {
 pub(crate) async fn choose(session: &Session, wish: &Wish, wants: Class, said: Said) -> Result<Check> {
     match (said.class.unwrap_or(wants), said.mediators) {
         (Class::None, None) => Ok(Check::none()),
-        (Class::None, Some(set)) => {
-            let idle: Result<Check> =
-                Err(anyhow::anyhow!("set {set} of mediators would have nothing to judge: the job is of class none"));
-            idle.advise(|| "say `--class exact` if running it twice gives the same bytes".to_owned())
-        }
+        (Class::None, Some(set)) => refuse(
+            format!("set {set} of mediators would have nothing to judge: the job is of class none"),
+            "say `--class exact` if running it twice gives the same bytes",
+        ),
         (Class::Exact, Some(set)) => {
             let set = MediatorSetId(set);
             let known = session.ledger.mediator_set(set).await?;
-            serves(set, known.as_ref()).map_err(|why| anyhow::anyhow!(why)).advise(|| {
-                "name another set with --mediators, or say `--class none` to go without judges".to_owned()
+            serves(set, known.as_ref()).or_else(|why| {
+                refuse(why, "name another set with --mediators, or say `--class none` to go without judges")
             })?;
             Ok(Check::exact(set, known.map_or(Amount::ZERO, |known| known.fees())))
         }
         (Class::Exact, None) => match offered(session, wish).await? {
             Ok(check) => Ok(check),
-            Err(why) if said.class.is_some() => {
-                let nobody: Result<Check> = Err(anyhow::anyhow!("class exact needs mediators, but {why}"));
-                nobody.advise(|| "name a set with --mediators, or say `--class none` to go without".to_owned())
-            }
+            Err(why) if said.class.is_some() => refuse(
+                format!("class exact needs mediators, but {why}"),
+                "name a set with --mediators, or say `--class none` to go without",
+            ),
             Err(why) => Ok(Check { unchecked: Some(why), ..Check::none() }),
         },
     }

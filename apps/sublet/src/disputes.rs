@@ -6,16 +6,15 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256, JobId, UnixTime};
 use sublet_chain::{
-    Call, DisputeRecord, DisputeStage, JobEnd, JobRecord, JobState, Landed, Ledger, SeatRecord, SeatStage, TxKey,
-    Wallet,
+    Call, DisputeRecord, DisputeStage, JobEnd, JobRecord, JobState, Landed, Ledger, SeatRecord, SeatStage, Wallet,
 };
 use sublet_client::peer::PeerError;
 use sublet_daemon::Backoff;
 use sublet_market::Class;
 
-use crate::output::{Advise, Progress};
+use crate::output::{self, Advise, Progress};
 use crate::results::JobResult;
-use crate::session::{PeerLink, Session};
+use crate::session::{PeerLink, Session, tx_key};
 
 /// What a renter may do about a submitted result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub(crate) async fn push_on(session: &Session, wallet: &Wallet, id: JobId) -> Re
     let head = session.ledger.head().await?;
     let (what, call) = match due(&dispute, id, head.block.number) {
         Ok(due) => due,
-        Err((why, next)) => return Err(anyhow::anyhow!(why)).advise(|| next),
+        Err((why, next)) => return output::refuse(why, next),
     };
     Ok((what, send(session, wallet, what, call).await?))
 }
@@ -91,37 +90,43 @@ fn due(dispute: &DisputeRecord, id: JobId, block: u64) -> Result<(&'static str, 
 
 async fn send(session: &Session, wallet: &Wallet, what: &str, call: Call) -> Result<Landed> {
     let sender = Session::sender(&session.home, session.output, wallet.clone()).await?;
-    let key = TxKey::passing(crate::commands::account::name_of(what));
-    Ok(sender.ledger.submit(&key, &call).await?)
+    Ok(sender.ledger.submit(&tx_key(what), &call).await?)
 }
 
 /// The job, if this account may object to its result now, this way.
 async fn object(session: &Session, me: Address, id: JobId, how: Objection) -> Result<JobRecord> {
     let job = session.ledger.job(id).await?.with_context(|| format!("the chain knows no {id}"))?;
     if job.renter != me {
-        let foreign: Result<()> =
-            Err(anyhow::anyhow!("{id} was ordered by {}, not by {me}: only its renter can object", job.renter));
-        foreign.advise(|| "name the account that ordered it with --account".to_owned())?;
+        return output::refuse(
+            format!("{id} was ordered by {}, not by {me}: only its renter can object", job.renter),
+            "name the account that ordered it with --account",
+        );
     }
     match (job.class, how) {
         (Class::None, Objection::Dispute) => {
-            let no: Result<()> = Err(anyhow::anyhow!("{id} is of class none: there is nobody to judge its result"));
-            no.advise(|| format!("refuse it with `sublet jobs refuse {id}`: its cost is then shared"))?;
+            return output::refuse(
+                format!("{id} is of class none: there is nobody to judge its result"),
+                format!("refuse it with `sublet jobs refuse {id}`: its cost is then shared"),
+            );
         }
         (Class::Exact, Objection::Refuse) => {
-            let no: Result<()> = Err(anyhow::anyhow!("{id} is of class exact: its result is not refused but disputed"));
-            no.advise(|| format!("mediators judge after `sublet jobs dispute {id}`"))?;
+            return output::refuse(
+                format!("{id} is of class exact: its result is not refused but disputed"),
+                format!("mediators judge after `sublet jobs dispute {id}`"),
+            );
         }
         (Class::None, Objection::Refuse) | (Class::Exact, Objection::Dispute) => {}
     }
     check_submitted(&job, id)?;
     let (now, until) = (session.ledger.head().await?.time, objections_until(&job));
     if now > until {
-        let late: Result<()> = Err(anyhow::anyhow!(
-            "too late: objections to the result of {id} were possible until {until}, {} s ago",
-            now.since(until)
-        ));
-        late.advise(|| format!("it counts as accepted; fetch it with `sublet jobs result {id}`"))?;
+        return output::refuse(
+            format!(
+                "too late: objections to the result of {id} were possible until {until}, {} s ago",
+                now.since(until)
+            ),
+            format!("it counts as accepted; fetch it with `sublet jobs result {id}`"),
+        );
     }
     Ok(job)
 }
@@ -130,18 +135,18 @@ async fn object(session: &Session, me: Address, id: JobId, how: Objection) -> Re
 pub(crate) fn check_submitted(job: &JobRecord, id: JobId) -> Result<()> {
     match job.state {
         JobState::Submitted => Ok(()),
-        JobState::Open => {
-            let early: Result<()> = Err(anyhow::anyhow!("the provider has put no result of {id} on chain yet"));
-            early.advise(|| format!("it has until {}; look with `sublet jobs show {id}`", job.run_by))
-        }
-        JobState::Disputed => {
-            let judged: Result<()> = Err(anyhow::anyhow!("{id} is disputed already"));
-            judged.advise(|| format!("see how far the mediators are with `sublet jobs show {id}`"))
-        }
-        JobState::Ended => {
-            let over: Result<()> = Err(anyhow::anyhow!("{id} is over: {}", job.end));
-            over.advise(|| format!("see where its money went with `sublet jobs show {id}`"))
-        }
+        JobState::Open => output::refuse(
+            format!("the provider has put no result of {id} on chain yet"),
+            format!("it has until {}; look with `sublet jobs show {id}`", job.run_by),
+        ),
+        JobState::Disputed => output::refuse(
+            format!("{id} is disputed already"),
+            format!("see how far the mediators are with `sublet jobs show {id}`"),
+        ),
+        JobState::Ended => output::refuse(
+            format!("{id} is over: {}", job.end),
+            format!("see where its money went with `sublet jobs show {id}`"),
+        ),
         JobState::None => bail!("the chain knows no {id}"),
     }
 }

@@ -8,7 +8,7 @@ use sublet_base::Address;
 use sublet_chain::{Depth, EvmOptions};
 use sublet_daemon::{create_private_dir, write_private};
 
-use crate::output::Advise;
+use crate::output::{Advise, refuse};
 
 /// The home directory.
 #[derive(Clone, Debug)]
@@ -106,8 +106,10 @@ impl Home {
     pub(crate) fn network(&self) -> Result<Network> {
         let path = self.root.join("network.json");
         if !path.exists() {
-            let error = anyhow::anyhow!("no network is known in {}", self.root.display());
-            return Err(error).advise(|| "start a local network with `sublet up`, in another terminal".to_owned());
+            return refuse(
+                format!("no network is known in {}", self.root.display()),
+                "start a local network with `sublet up`, in another terminal",
+            );
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::disputes;
 use crate::money::Money;
-use crate::output::{Advise, Progress};
+use crate::output::{Advise, Progress, refuse};
 use crate::patience::{Absence, patiently, provider_is_away};
 use crate::records::{Opened, Record};
 use crate::results::JobResult;
@@ -216,12 +216,13 @@ impl Running<'_> {
                 Ok(settled)
             }
             Ok(Served::GivenUp(reason)) => self.given_up(&reason).await,
-            Ok(Served::Overcharged(why)) => Err(anyhow::anyhow!(why)).advise(|| {
+            Ok(Served::Overcharged(why)) => {
                 let (folder, id) = (self.result.folder().display(), self.id());
-                format!(
+                let next = format!(
                     "the result is in {folder}; `sublet jobs accept {id}` pays for it once it is on chain, where no more than the true time can be asked"
-                )
-            }),
+                );
+                refuse(why, next)
+            }
             // Whatever went wrong here, the chain says what became of the money.
             Err(error) => match ended(self.session, self.record, self.opened).await {
                 Ok(Some(settled)) => match refuse_unfinished(self.id(), &settled) {
@@ -239,9 +240,10 @@ impl Running<'_> {
         let why = format!("the provider could not run the job: {reason}");
         match timeout(REJECTION, self.wait_ended()).await {
             Ok(settled) => bail!("{why}; {}", how_it_ended(self.id(), &settled?)),
-            Err(_) => Err(anyhow::anyhow!(why)).advise(|| {
-                format!("its money comes back once its time is over: `sublet jobs result {}` takes it", self.id())
-            }),
+            Err(_) => refuse(
+                why,
+                format!("its money comes back once its time is over: `sublet jobs result {}` takes it", self.id()),
+            ),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::home::Home;
 use crate::jobs::sentence;
 use crate::money::Money;
-use crate::output::{Advise, Progress};
+use crate::output::{Advise, Progress, refuse};
 use crate::patience::{Absence, patiently, provider_is_away};
 use crate::records::{Opened, Record};
 use crate::session::Session;
@@ -123,8 +123,7 @@ impl Waiting<'_> {
         };
         match timeout(REJECTION, ended).await {
             Ok(end) => bail!("{why}; {}", end?),
-            Err(_) => Err(anyhow::anyhow!(why))
-                .advise(|| format!("take the money back with `sublet leases close {}`", self.id)),
+            Err(_) => refuse(why, format!("take the money back with `sublet leases close {}`", self.id)),
         }
     }
 
@@ -189,7 +188,7 @@ pub(crate) async fn refuse_ended(session: &Session, id: LeaseId) -> Result<()> {
     if lease.state != LeaseState::Ended {
         return Ok(());
     }
-    Err(anyhow::anyhow!("{id} has ended; its machine is gone")).advise(|| "rent another with `sublet rent`".to_owned())
+    refuse(format!("{id} has ended; its machine is gone"), "rent another with `sublet rent`")
 }
 
 /// The key `sublet ssh` logs in with: made on first use, by OpenSSH's own tool. Its public line.
@@ -263,8 +262,10 @@ pub(crate) fn pin(home: &Home, id: LeaseId, key: &HostKey) -> Result<()> {
     if pinned == line {
         return Ok(());
     }
-    Err(anyhow::anyhow!("the machine of {id} shows another host key than the one pinned before"))
-        .advise(|| format!("if you trust the change, remove {}", path.display()))
+    refuse(
+        format!("the machine of {id} shows another host key than the one pinned before"),
+        format!("if you trust the change, remove {}", path.display()),
+    )
 }
 
 #[cfg(test)]

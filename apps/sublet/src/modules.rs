@@ -7,7 +7,7 @@ use sublet_base::Digest;
 use sublet_images::Artefacts;
 use sublet_market::Module;
 
-use crate::output::Advise;
+use crate::output::{Advise, refuse};
 
 /// The modules in `modules/`.
 const BUILT_IN: [&str; 1] = [include_str!("../../../modules/cowsay/module.toml")];
@@ -24,16 +24,17 @@ pub(crate) fn find(which: &str) -> Result<Module> {
     let (name, version) = which.split_once(':').map_or((which, None), |(name, version)| (name, Some(version)));
     let named: Vec<_> = modules.into_iter().filter(|module| module.name == name).collect();
     if named.is_empty() {
-        return Err(anyhow::anyhow!("there is no module `{name}`"))
-            .advise(|| format!("known modules: {}", known.join(", ")));
+        return refuse(format!("there is no module `{name}`"), format!("known modules: {}", known.join(", ")));
     }
     let wanted = version.map(|v| v.strip_prefix('v').unwrap_or(v));
     let mut fitting: Vec<_> = named.into_iter().filter(|m| wanted.is_none_or(|v| m.version.to_string() == v)).collect();
     fitting.sort_by(|a, b| a.version.cmp(&b.version));
     match fitting.pop() {
         Some(module) => Ok(module),
-        None => Err(anyhow::anyhow!("module `{name}` has no version `{}`", version.unwrap_or_default()))
-            .advise(|| format!("known modules: {}", known.join(", "))),
+        None => refuse(
+            format!("module `{name}` has no version `{}`", version.unwrap_or_default()),
+            format!("known modules: {}", known.join(", ")),
+        ),
     }
 }
 

@@ -7,7 +7,7 @@ use sublet_market::{Class, Offer, misfits, sums};
 use sublet_wire::solver::{MAX_PAGE, OfferPage, OfferQuery, OfferView};
 
 use crate::limits::Limits;
-use crate::output::Advise;
+use crate::output::refuse;
 use crate::session::Session;
 use crate::wish::Wish;
 
@@ -85,19 +85,22 @@ pub(crate) async fn refuse_hopeless(session: &Session, wish: &Wish) -> Result<()
     if price <= max {
         return Ok(());
     }
-    let dear: Result<()> = Err(anyhow::anyhow!(
-        "nobody would take the order now: the cheapest offer that fits costs {} SUB an hour, the limit is {}",
-        price.per_hour(),
-        max.per_hour()
-    ));
-    dear.advise(|| "offer a higher --max-price, or wait for a cheaper offer: see `sublet market`".to_owned())
+    refuse(
+        format!(
+            "nobody would take the order now: the cheapest offer that fits costs {} SUB an hour, the limit is {}",
+            price.per_hour(),
+            max.per_hour()
+        ),
+        "offer a higher --max-price, or wait for a cheaper offer: see `sublet market`",
+    )
 }
 
 async fn nobody_offers<T>(session: &Session, wish: &Wish) -> Result<T> {
     let (sizes, nearest) = (wish.resources, nearest(session, wish).await?);
-    let nobody: Result<T> =
-        Err(anyhow::anyhow!("nobody offers {sizes} for a {} of {} now:{nearest}", wish.kind, wish.duration));
-    nobody.advise(|| "see what there is with `sublet market`, and ask for less or for another duration".to_owned())
+    refuse(
+        format!("nobody offers {sizes} for a {} of {} now:{nearest}", wish.kind, wish.duration),
+        "see what there is with `sublet market`, and ask for less or for another duration",
+    )
 }
 
 /// Why nothing on the books serves the wish at any price: the offer that comes closest, and what is in its way.

@@ -11,7 +11,7 @@ use sublet_wire::solver::{Cancel, OrderState, OrderView, Refusal, SignedCancel};
 use tokio::time::{Instant, sleep};
 
 use crate::offers::terms_for;
-use crate::output::{Advise, Progress};
+use crate::output::{Advise, Progress, refuse};
 use crate::patience::{chain_is_away, patiently};
 use crate::records::{Opened, Record, Records};
 use crate::session::Session;
@@ -147,9 +147,10 @@ async fn wait(
                     }
                 }
                 let why: Vec<_> = reasons.iter().map(|r| format!("\n  - {}", r.message)).collect();
-                return Err(anyhow::anyhow!("nobody can fill the order:{}", why.concat())).advise(|| {
-                    "nothing was paid; see `sublet market`, and ask for less or offer a higher --max-price".to_owned()
-                });
+                return refuse(
+                    format!("nobody can fill the order:{}", why.concat()),
+                    "nothing was paid; see `sublet market`, and ask for less or offer a higher --max-price",
+                );
             }
             OrderState::Failed { reason } => bail!("the order failed: {reason}"),
             OrderState::Expired => bail!("the order expired before anybody filled it; nothing was paid"),

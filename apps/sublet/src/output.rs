@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -130,4 +130,9 @@ impl<T, E: Into<anyhow::Error>> Advise<T> for Result<T, E> {
         let boxed = self.map_err(|error| error.into().into_boxed_dyn_error());
         Ok(sublet_daemon::NextStep::next_step(boxed, next)?)
     }
+}
+
+/// Fails with the words `why`, and advises `next`: a sentence or a command.
+pub(crate) fn refuse<T>(why: impl Into<String>, next: impl Into<String>) -> Result<T> {
+    Err(anyhow!(why.into())).advise(|| next.into())
 }

@@ -8,7 +8,7 @@ use sublet_market::Kind;
 use sublet_store::{Documents, Expect, Store};
 
 use crate::home::Home;
-use crate::output::Advise;
+use crate::output::refuse;
 
 /// An order of this person and what became of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,8 +110,7 @@ impl Records {
             None => records.iter().rev().find(|r| r.name == which && r.opened.is_some()),
         };
         let Some(record) = found else {
-            let error = anyhow::anyhow!("there is no {kind} `{which}` here");
-            return Err(error).advise(|| format!("see `{list}`"));
+            return refuse(format!("there is no {kind} `{which}` here"), format!("see `{list}`"));
         };
         match record.opened {
             Some(opened) => Ok((record.clone(), opened)),

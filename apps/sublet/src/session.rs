@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sublet_base::{Address, Amount, PeerKey};
-use sublet_chain::{DirTxJournal, EvmLedger, Keystore, Ledger, Passphrase, SendAs, SenderOptions, Wallet};
+use sublet_chain::{DirTxJournal, EvmLedger, Keystore, Ledger, Passphrase, SendAs, SenderOptions, TxKey, Wallet};
 use sublet_client::peer::PeerClient;
 use sublet_client::solver::SolverClient;
 use sublet_daemon::{CancellationToken, create_private_dir};
@@ -14,7 +14,7 @@ use sublet_link::{GatewayUrl, Link, LinkConfig, LinkKey, PathPolicy, PeerAddr};
 use sublet_wire::provider::ProviderInfo;
 
 use crate::home::{Home, Network};
-use crate::output::{Advise, Output};
+use crate::output::{Advise, Output, refuse};
 
 /// Which account acts, and how its key is opened.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,13 +37,15 @@ impl As {
         let known = Keystore::new(home.accounts()).list()?;
         match known.iter().find(|key| key.name == self.account) {
             Some(key) => Ok(key.address),
-            None => Err(anyhow::anyhow!("there is no account `{}` in {}", self.account, home.accounts().display()))
-                .advise(|| match home.network() {
+            None => refuse(
+                format!("there is no account `{}` in {}", self.account, home.accounts().display()),
+                match home.network() {
                     Ok(_) => {
                         format!("make one with `sublet account new {}`, or see `sublet account list`", self.account)
                     }
                     Err(_) => "start a local network with `sublet up`, in another terminal: it makes one".to_owned(),
-                }),
+                },
+            ),
         }
     }
 
@@ -127,10 +129,10 @@ impl Session {
             return Ok(());
         }
         let missing = needed.minus(free)?;
-        Err(anyhow::anyhow!(
-            "the balance is too low: {needed} SUB is needed, {free} SUB is free, {missing} SUB is missing"
-        ))
-        .advise(|| format!("deposit it with `sublet account deposit {missing}`"))
+        refuse(
+            format!("the balance is too low: {needed} SUB is needed, {free} SUB is free, {missing} SUB is missing"),
+            format!("deposit it with `sublet account deposit {missing}`"),
+        )
     }
 
     /// This person's link endpoint key.
@@ -195,6 +197,16 @@ impl PeerLink {
     pub(crate) async fn close(self) {
         self.link.close().await;
     }
+}
+
+/// The key of an effect that a person asks for.
+pub(crate) fn tx_key(what: &str) -> TxKey {
+    TxKey::passing(name_of(what))
+}
+
+/// Effects a person asks for again are meant again, so each gets a name of its own.
+pub(crate) fn name_of(what: &str) -> String {
+    format!("{what} {}", hex::encode(rand::random::<[u8; 8]>()))
 }
 
 /// Another command of the same account may be sending right now; its turn is short.

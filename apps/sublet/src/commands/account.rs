@@ -11,8 +11,8 @@ use sublet_chain::{Call, Cost, DirTxJournal, Faucet, Keystore, Ledger, Passphras
 use sublet_daemon::read_secret;
 
 use crate::home::Home;
-use crate::output::{Advise, Output, table};
-use crate::session::{As, Session, ask_passphrase};
+use crate::output::{Advise, Output, refuse, table};
+use crate::session::{As, Session, ask_passphrase, name_of, tx_key};
 
 /// Flags of `sublet account`.
 #[derive(Debug, clap::Args)]
@@ -129,8 +129,10 @@ async fn put_in(home: &Home, output: Output, who: &As, amount: Amount) -> Result
     let held = session.ledger.token_balance(account).await?;
     if held < amount {
         let missing = amount.minus(held)?;
-        return Err(anyhow::anyhow!("the wallet holds {held} SUB; {missing} SUB is missing"))
-            .advise(|| format!("on a local network, get some with `sublet account faucet {missing}`"));
+        return refuse(
+            format!("the wallet holds {held} SUB; {missing} SUB is missing"),
+            format!("on a local network, get some with `sublet account faucet {missing}`"),
+        );
     }
     let progress = output.progress("depositing");
     let key = name_of("deposit");
@@ -143,7 +145,7 @@ async fn put_in(home: &Home, output: Output, who: &As, amount: Amount) -> Result
 /// Moves free tokens to the wallet, and says so.
 pub(crate) async fn take_out(ledger: &dyn Ledger, output: Output, account: Address, amount: Amount) -> Result<()> {
     let progress = output.progress("withdrawing");
-    let landed = ledger.submit(&TxKey::passing(name_of("withdraw")), &Call::Withdraw(amount)).await?;
+    let landed = ledger.submit(&tx_key("withdraw"), &Call::Withdraw(amount)).await?;
     progress.done();
     moved(ledger, output, account, amount, landed.tx, "withdrawn to the wallet").await
 }
@@ -220,9 +222,4 @@ fn new_passphrase(file: Option<PathBuf>) -> Result<Passphrase> {
         Some(file) => Ok(Passphrase::from_file(&file)?),
         None => ask_passphrase("New passphrase: "),
     }
-}
-
-/// Effects a person asks for again are meant again, so each gets a name of its own.
-pub(crate) fn name_of(what: &str) -> String {
-    format!("{what} {}", hex::encode(rand::random::<[u8; 8]>()))
 }

@@ -7,24 +7,23 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, B256, JobId, Seconds, U256};
-use sublet_chain::{Call, CowsayAnswer, Event, JobState, Landed, Ledger, OnChainCowsay, TxKey};
+use sublet_chain::{Call, CowsayAnswer, Event, JobState, Landed, Ledger, OnChainCowsay};
 use sublet_market::{Class, Kind, Order, WorkloadDocument};
 use sublet_wire::link::Agreement;
 use tokio::time::sleep;
 
 use crate::arguments::{address, price_of_hour};
-use crate::commands::account::name_of;
 use crate::commands::run::inputs;
 use crate::home::Home;
 use crate::jobs::wait_finished;
 use crate::limits::Limits;
 use crate::modules;
 use crate::offers::refuse_hopeless;
-use crate::output::{Advise, Output, Progress};
+use crate::output::{Output, Progress, refuse};
 use crate::patience::Absence;
 use crate::records::{Opened, Record, Records};
 use crate::results::JobResult;
-use crate::session::{As, Session};
+use crate::session::{As, Session, tx_key};
 use crate::wish::{Check, Wish};
 
 /// How long the order may wait for a provider.
@@ -127,7 +126,7 @@ impl Args {
 async fn deploy(home: &Home, output: Output, who: &As) -> Result<()> {
     let session = Session::sender(home, output, who.wallet(home)?).await?;
     let progress = output.progress("deploying");
-    let (contract, landed) = OnChainCowsay::deploy(&session.ledger, &key("deploy example")).await?;
+    let (contract, landed) = OnChainCowsay::deploy(&session.ledger, &tx_key("deploy example")).await?;
     progress.done();
     let (address, owner) = (contract.address(), contract.owner());
     let answer = serde_json::json!({ "contract": address, "owner": owner, "transaction": landed.tx });
@@ -146,14 +145,16 @@ async fn fund(home: &Home, output: Output, who: &As, contract: Address, amount: 
     let held = session.ledger.token_balance(account).await?;
     if held < amount {
         let missing = amount.minus(held)?;
-        return Err(anyhow::anyhow!("the wallet holds {held} SUB; {missing} SUB is missing"))
-            .advise(|| format!("on a local network, get some with `sublet account faucet {missing}`"));
+        return refuse(
+            format!("the wallet holds {held} SUB; {missing} SUB is missing"),
+            format!("on a local network, get some with `sublet account faucet {missing}`"),
+        );
     }
     let progress = output.progress("depositing for the contract");
     if session.ledger.allowance(account).await? < amount {
-        session.ledger.submit(&key("approve"), &Call::Approve(amount)).await?;
+        session.ledger.submit(&tx_key("approve"), &Call::Approve(amount)).await?;
     }
-    let landed = session.ledger.submit(&key("fund"), &Call::DepositFor { account: contract, amount }).await?;
+    let landed = session.ledger.submit(&tx_key("fund"), &Call::DepositFor { account: contract, amount }).await?;
     progress.done();
     moved(&session, contract, amount, &landed, "deposited for the contract").await
 }
@@ -163,7 +164,7 @@ async fn withdraw(home: &Home, output: Output, who: &As, contract: Address, amou
     let example = owned(&session, contract).await?;
     let free = session.ledger.free_of(contract).await?;
     ensure!(free >= amount, "the contract has {free} SUB to withdraw, not {amount}");
-    let landed = example.withdraw(&key("withdraw"), amount).await?;
+    let landed = example.withdraw(&tx_key("withdraw"), amount).await?;
     moved(&session, contract, amount, &landed, "withdrawn to the owner's wallet").await
 }
 
@@ -209,8 +210,10 @@ async fn ask(
     let max_price = max_price.map_or(module.defaults.max_price, price_of_hour);
     let escrow = max_price.over(module.defaults.duration)?;
     if session.ledger.free_of(contract).await? < escrow {
-        let short: Result<()> = Err(anyhow::anyhow!("the contract has less than the {escrow} SUB the job may cost"));
-        return short.advise(|| format!("sublet contract fund {contract} {escrow}"));
+        return refuse(
+            format!("the contract has less than the {escrow} SUB the job may cost"),
+            format!("sublet contract fund {contract} {escrow}"),
+        );
     }
     let wish = Wish {
         kind: Kind::Job,
@@ -232,7 +235,7 @@ async fn ask(
     // The contract numbers its orders itself.
     let order = Order { nonce: U256::ZERO, ..wanted };
     let progress = output.progress("placing the order on chain");
-    let landed = example.ask(&key("ask"), &order, &document).await?;
+    let landed = example.ask(&tx_key("ask"), &order, &document).await?;
     let placed = landed.events.iter().find_map(|event| match event {
         Event::OrderPlaced(placed) => Some(placed.hash),
         _ => None,
@@ -280,8 +283,10 @@ async fn wait_opened(session: &Session, hash: B256, since: u64, order: &Order) -
             from = head.block.number + 1;
         }
         if head.time > order.valid_until {
-            let nobody: Result<Opened> = Err(anyhow::anyhow!("nobody filled the order in time; nothing was paid"));
-            return nobody.advise(|| "see what there is with `sublet market`, and offer more".to_owned());
+            return refuse(
+                "nobody filled the order in time; nothing was paid",
+                "see what there is with `sublet market`, and offer more",
+            );
         }
         sleep(POLL).await;
     }
@@ -329,7 +334,7 @@ async fn hand_over(
         "the archive has {} bytes, too much to hand in as call data ({MAX_DELIVERY} at most)",
         archive.len()
     );
-    let (said, transaction) = example.deliver(&key("deliver"), job, &archive).await?;
+    let (said, transaction) = example.deliver(&tx_key("deliver"), job, &archive).await?;
     progress.done();
     let answer = Delivered { contract: example.address(), job, told, said, transaction };
     session.output.answer(&answer, || {
@@ -354,9 +359,4 @@ async fn wait_told(session: &Session, example: &OnChainCowsay<'_>, job: JobId) -
         }
         sleep(POLL).await;
     }
-}
-
-/// Every call is meant anew.
-fn key(what: &str) -> TxKey {
-    TxKey::passing(name_of(what))
 }

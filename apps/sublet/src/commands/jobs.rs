@@ -13,7 +13,7 @@ use crate::disputes::{self, Source};
 use crate::home::Home;
 use crate::jobs::{Pending, ended, inspect, see_through};
 use crate::ordering;
-use crate::output::{Advise, Output, Progress, table};
+use crate::output::{self, Advise, Output, Progress, table};
 use crate::records::{Opened, Record, Records};
 use crate::results::JobResult;
 use crate::session::{As, Session};
@@ -283,12 +283,11 @@ async fn obtain(
         Source::Nobody if result.is_here() => Ok((None, Some(WITHHELD))),
         Source::Nobody => {
             let end = ended(session, record, opened).await?.with_context(|| format!("{id} has not ended"))?;
-            Err(anyhow::anyhow!(
+            let why = format!(
                 "{id} has no result: its provider withheld it from the mediators, and no mediator found one; {} (transaction {})",
-                end.money,
-                end.transaction
-            ))
-            .advise(next)
+                end.money, end.transaction
+            );
+            output::refuse(why, next())
         }
     }
 }

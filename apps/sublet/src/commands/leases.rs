@@ -14,7 +14,7 @@ use crate::home::Home;
 use crate::ordering;
 use crate::output::{Output, table};
 use crate::records::{Record, Records};
-use crate::session::{As, Session};
+use crate::session::{As, Session, tx_key};
 
 /// Flags of `sublet leases`.
 #[derive(Debug, clap::Args)]
@@ -198,8 +198,7 @@ async fn top_up(session: &Session, records: &Records, which: &str, time: Seconds
     session.require_free(wallet.address(), lease.price.over(time)?).await?;
     let sender = Session::sender(&session.home, session.output, wallet).await?;
     let progress = session.output.progress(format!("topping {id} up"));
-    let key = TxKey::passing(super::account::name_of("top-up"));
-    sender.ledger.submit(&key, &Call::TopUpLease(id, time)).await?;
+    sender.ledger.submit(&tx_key("top-up"), &Call::TopUpLease(id, time)).await?;
     progress.done();
     let view = view(session, &record, id).await?;
     session.output.answer(&view, || describe(&view))

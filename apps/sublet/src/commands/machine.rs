@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::home::Home;
 use crate::modules::image_digest;
-use crate::output::{Advise, Output, table};
+use crate::output::{Advise, Output, refuse, table};
 use crate::roles::host;
 
 /// Flags of `sublet machine`.
@@ -167,8 +167,10 @@ async fn act(client: &HostClient, action: Action, output: Output) -> Result<()> 
 /// A machine that could not be made stays on the host, as what went wrong.
 fn made(view: MachineView) -> Result<MachineView> {
     match &view.phase {
-        Phase::Failed(why) => Err(anyhow::anyhow!("{} could not be made: {why}", view.id))
-            .advise(|| format!("once that is mended: `sublet machine delete {}`, and make it again", view.id)),
+        Phase::Failed(why) => refuse(
+            format!("{} could not be made: {why}", view.id),
+            format!("once that is mended: `sublet machine delete {}`, and make it again", view.id),
+        ),
         _ => Ok(view),
     }
 }

@@ -7,17 +7,17 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, UnixTime};
-use sublet_chain::{Branch, Call, Event, Ledger, MediatorRecord, MediatorSetRecord, TxKey};
+use sublet_chain::{Branch, Call, Event, Ledger, MediatorRecord, MediatorSetRecord};
 use sublet_daemon::shutdown_on_signals;
 use sublet_market::MediatorSetId;
 use sublet_mediator::{BadConfig, MediatorConfig};
 
-use crate::commands::account::{name_of, take_out};
+use crate::commands::account::take_out;
 use crate::home::Home;
-use crate::output::{Advise, Output};
+use crate::output::{Advise, Output, refuse};
 use crate::roles::log::{self, Talk};
 use crate::roles::{host, ledger, mediator};
-use crate::session::{As, Session};
+use crate::session::{As, Session, tx_key};
 
 /// What `init` writes.
 const FIRST: &str = include_str!("mediator.toml");
@@ -130,8 +130,7 @@ impl Args {
 
 fn init(file: &Path, output: Output) -> Result<()> {
     if file.exists() {
-        let taken: Result<()> = Err(anyhow::anyhow!("{} is there already", file.display()));
-        return taken.advise(|| "name another file, or edit this one".to_owned());
+        return refuse(format!("{} is there already", file.display()), "name another file, or edit this one");
     }
     let name = file.file_stem().and_then(|stem| stem.to_str()).filter(|stem| is_name(stem));
     let (text, flag) = match name {
@@ -173,8 +172,7 @@ async fn run(home: &Home, output: Output, host: &str, file: Option<PathBuf>, who
 async fn status(home: &Home, output: Output, account: Address) -> Result<()> {
     let session = Session::reader(home, output).await?;
     let Some(record) = session.ledger.mediator(account).await? else {
-        let unknown: Result<()> = Err(anyhow::anyhow!("{account} is not registered as a mediator"));
-        return unknown.advise(|| "`sublet mediator run` registers it".to_owned());
+        return refuse(format!("{account} is not registered as a mediator"), "`sublet mediator run` registers it");
     };
     let mut sets = Vec::new();
     for set in 1..=session.ledger.mediator_set_count().await? {
@@ -230,8 +228,10 @@ async fn sender(home: &Home, who: &As) -> Result<(Address, std::sync::Arc<sublet
 async fn withdraw(home: &Home, output: Output, amount: Amount, who: &As) -> Result<()> {
     let (account, ledger) = sender(home, who).await?;
     if ledger.mediator(account).await?.is_none() {
-        let other: Result<()> = Err(anyhow::anyhow!("{account} is not registered as a mediator"));
-        other.advise(|| format!("`sublet account withdraw {amount}` moves any account's free tokens"))?;
+        return refuse(
+            format!("{account} is not registered as a mediator"),
+            format!("`sublet account withdraw {amount}` moves any account's free tokens"),
+        );
     }
     take_out(ledger.as_ref(), output, account, amount).await
 }
@@ -243,7 +243,7 @@ async fn withdraw_bond(home: &Home, output: Output, who: &As) -> Result<()> {
     let record = record.with_context(|| format!("{account} is not registered as a mediator: it has no bond"))?;
     let unbonding = ledger.rules().court.unbonding;
     let Some(retired_at) = record.retired_at else {
-        let landed = ledger.submit(&TxKey::passing(name_of("retire")), &Call::RetireMediator).await?;
+        let landed = ledger.submit(&tx_key("retire"), &Call::RetireMediator).await?;
         let from = landed.events.iter().find_map(|event| match event {
             Event::BondRetired { withdrawable_at, .. } => Some(*withdrawable_at),
             _ => None,
@@ -256,12 +256,12 @@ async fn withdraw_bond(home: &Home, output: Output, who: &As) -> Result<()> {
     };
     let (from, now) = (retired_at.plus(unbonding), ledger.head().await?.time);
     if now < from {
-        let early: Result<()> =
-            Err(anyhow::anyhow!("the bond can be had from {from} on; that is in {} s", from.since(now)));
-        return early
-            .advise(|| "say the same again then; until then it is safe, and still answers for its seats".to_owned());
+        return refuse(
+            format!("the bond can be had from {from} on; that is in {} s", from.since(now)),
+            "say the same again then; until then it is safe, and still answers for its seats",
+        );
     }
-    let landed = ledger.submit(&TxKey::passing(name_of("unbond")), &Call::WithdrawBond(Branch::Court)).await?;
+    let landed = ledger.submit(&tx_key("unbond"), &Call::WithdrawBond(Branch::Court)).await?;
     let free = ledger.free_of(account).await?;
     let answer = serde_json::json!({ "account": account, "bond": record.bond, "transaction": landed.tx, "free": free });
     output.answer(&answer, || {
@@ -273,10 +273,12 @@ async fn leave(home: &Home, output: Output, set: MediatorSetId, who: &As) -> Res
     let (account, ledger) = sender(home, who).await?;
     let known = ledger.mediator_set(set).await?;
     if !known.is_some_and(|known| known.joined.contains(&account)) {
-        let idle: Result<()> = Err(anyhow::anyhow!("{account} does not serve set {}", set.0));
-        return idle.advise(|| format!("see its sets with `sublet mediator status --account {}`", who.account));
+        return refuse(
+            format!("{account} does not serve set {}", set.0),
+            format!("see its sets with `sublet mediator status --account {}`", who.account),
+        );
     }
-    let landed = ledger.submit(&TxKey::passing(name_of("leave-set")), &Call::LeaveSet(set)).await?;
+    let landed = ledger.submit(&tx_key("leave-set"), &Call::LeaveSet(set)).await?;
     let answer = serde_json::json!({ "account": account, "left": set, "transaction": landed.tx });
     output.answer(&answer, || {
         format!(
@@ -300,7 +302,7 @@ async fn create_set(
     }
     let session = Session::sender(home, output, who.wallet(home)?).await?;
     let call = Call::CreateMediatorSet { members: members.clone(), panel_size, fee };
-    let landed = session.ledger.submit(&TxKey::passing(name_of("create-set")), &call).await?;
+    let landed = session.ledger.submit(&tx_key("create-set"), &call).await?;
     let set = landed.events.iter().find_map(|event| match event {
         Event::MediatorSetCreated { set, .. } => Some(set.0),
         _ => None,

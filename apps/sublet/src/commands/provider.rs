@@ -14,7 +14,7 @@ use sublet_wire::solver::{OfferQuery, OfferView};
 use crate::commands::account::take_out;
 use crate::home::Home;
 use crate::offers::book;
-use crate::output::{Advise, Output};
+use crate::output::{Advise, Output, refuse};
 use crate::roles::log::{self, Talk};
 use crate::roles::{host, ledger, provider};
 use crate::session::{As, Session};
@@ -88,8 +88,7 @@ impl Args {
 
 fn init(file: &Path, output: Output) -> Result<()> {
     if file.exists() {
-        let taken: Result<()> = Err(anyhow::anyhow!("{} is there already", file.display()));
-        return taken.advise(|| "name another file, or edit this one".to_owned());
+        return refuse(format!("{} is there already", file.display()), "name another file, or edit this one");
     }
     std::fs::write(file, FIRST).with_context(|| format!("cannot write {}", file.display()))?;
     output.answer(&serde_json::json!({ "written": file }), || {
@@ -119,8 +118,7 @@ async fn run(home: &Home, output: Output, host: &str, file: Option<PathBuf>, who
 async fn status(home: &Home, output: Output, account: Address) -> Result<()> {
     let session = Session::reader(home, output).await?;
     let Some(record) = session.ledger.provider(account).await? else {
-        let unknown: Result<()> = Err(anyhow::anyhow!("{account} is not registered as a provider"));
-        return unknown.advise(|| "`sublet provider run` registers it".to_owned());
+        return refuse(format!("{account} is not registered as a provider"), "`sublet provider run` registers it");
     };
     let query = OfferQuery { provider: Some(account), all: true, ..OfferQuery::default() };
     let mut offers = Vec::new();
@@ -153,8 +151,10 @@ async fn withdraw(home: &Home, output: Output, amount: Amount, who: &As) -> Resu
         .await
         .advise(|| "stop the provider's agent first, or set `withdraw_above` in its configuration".to_owned())?;
     if ledger.provider(account).await?.is_none() {
-        let other: Result<()> = Err(anyhow::anyhow!("{account} is not registered as a provider"));
-        other.advise(|| format!("`sublet account withdraw {amount}` moves any account's free tokens"))?;
+        return refuse(
+            format!("{account} is not registered as a provider"),
+            format!("`sublet account withdraw {amount}` moves any account's free tokens"),
+        );
     }
     take_out(ledger.as_ref(), output, account, amount).await
 }

@@ -15,7 +15,7 @@ use crate::leases::{bring_up, login_key};
 use crate::limits::Limits;
 use crate::modules::image_digest;
 use crate::ordering;
-use crate::output::{Advise, Output};
+use crate::output::{Output, refuse};
 use crate::patience::{patiently, unless_interrupted};
 use crate::records::Records;
 use crate::session::{As, Session};
@@ -77,8 +77,10 @@ impl Args {
     /// Orders the machine and waits until it can be logged in to.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         if self.name.as_str().parse::<LeaseId>().is_ok() {
-            let number: Result<ExitCode> = Err(anyhow::anyhow!("`{}` would be taken for a lease's number", self.name));
-            return number.advise(|| "call the machine something else with --name".to_owned());
+            return refuse(
+                format!("`{}` would be taken for a lease's number", self.name),
+                "call the machine something else with --name",
+            );
         }
         let wallet = self.who.wallet(home)?;
         let session = Session::reader(home, output).await?;
@@ -128,8 +130,10 @@ impl Args {
         let lease = session.ledger.lease(LeaseId(opened.id)).await?;
         if lease.is_some_and(|lease| lease.state != LeaseState::Ended) {
             let id = LeaseId(opened.id);
-            return Err(anyhow::anyhow!("you have a machine called `{}` already, {id}", self.name))
-                .advise(|| "give this one another name with --name".to_owned());
+            return refuse(
+                format!("you have a machine called `{}` already, {id}", self.name),
+                "give this one another name with --name",
+            );
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use sublet_store::Store;
 
 use super::ledger;
 use crate::home::{Home, Network};
-use crate::output::Advise;
+use crate::output::{Advise, refuse};
 
 /// Looked for in the working directory before `sublet.toml` when no file is named.
 pub(crate) const FILE: &str = "mediator.toml";
@@ -77,19 +77,23 @@ async fn check_sets(ledger: &dyn Ledger, me: Address, config: &MediatorConfig) -
     for set in &config.sets {
         let id = set.0;
         let Some(known) = ledger.mediator_set(*set).await? else {
-            let missing: Result<()> = Err(anyhow::anyhow!("there is no set {id} of mediators"));
-            return missing.advise(|| "create one with `sublet mediator create-set`".to_owned());
+            return refuse(
+                format!("there is no set {id} of mediators"),
+                "create one with `sublet mediator create-set`",
+            );
         };
         if !known.members.contains(&me) {
-            let foreign: Result<()> = Err(anyhow::anyhow!("set {id} does not list {me}, so it would never be drawn"));
-            foreign.advise(|| {
-                "name sets that list it in `sets`, or run as the account that is listed, with --account".to_owned()
-            })?;
+            return refuse(
+                format!("set {id} does not list {me}, so it would never be drawn"),
+                "name sets that list it in `sets`, or run as the account that is listed, with --account",
+            );
         }
         let (bond, fee) = (config.bond, known.fee);
         if bond < fee {
-            let low: Result<()> = Err(anyhow::anyhow!("a bond of {bond} SUB is too little for set {id}"));
-            low.advise(|| format!("set `bond` to {} or more: each missing vote costs {fee} SUB", fee.0))?;
+            return refuse(
+                format!("a bond of {bond} SUB is too little for set {id}"),
+                format!("set `bond` to {} or more: each missing vote costs {fee} SUB", fee.0),
+            );
         }
     }
     Ok(())

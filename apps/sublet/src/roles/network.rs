@@ -21,7 +21,7 @@ use super::host::{HostFlags, Kinds};
 use super::solver::SolverFlags;
 use super::{chain, court, gateway, host, local, provider, solver};
 use crate::home::{Home, Network};
-use crate::output::{Advise, Progress};
+use crate::output::{Progress, refuse};
 
 /// Stopping the chain means writing its state.
 const CHAIN_GRACE: Duration = Duration::from_secs(30);
@@ -278,9 +278,10 @@ pub(crate) fn check_home(home: &Home) -> Result<()> {
     if chain::record(home).exists() || !home.root().join("network.json").exists() {
         return Ok(());
     }
-    let refusal: Result<()> =
-        Err(anyhow::anyhow!("{} already belongs to a network that is not local", home.root().display()));
-    refusal.advise(|| "start the local network in another directory: sublet --home DIR up".to_owned())
+    refuse(
+        format!("{} already belongs to a network that is not local", home.root().display()),
+        "start the local network in another directory: sublet --home DIR up",
+    )
 }
 
 /// Every host that a local network may have.

@@ -13,7 +13,7 @@ use sublet_store::Store;
 
 use super::ledger;
 use crate::home::{Home, Network};
-use crate::output::Advise;
+use crate::output::{Advise, refuse};
 
 /// A provider that is about to run.
 pub(crate) struct Provider {
@@ -29,9 +29,10 @@ pub(crate) fn configuration(network: &Network, file: Option<PathBuf>) -> Result<
         config.relay = network.relays.first().cloned();
     }
     if config.offers.is_empty() {
-        let nothing: Result<()> =
-            Err(anyhow::anyhow!("the [provider] section has no offers, so there is nothing to rent out"));
-        nothing.advise(|| "write a first configuration with `sublet provider init`".to_owned())?;
+        return refuse(
+            "the [provider] section has no offers, so there is nothing to rent out",
+            "write a first configuration with `sublet provider init`",
+        );
     }
     config.check().advise(|| "mend that in the [provider] section of the configuration".to_owned())?;
     Ok(config)
