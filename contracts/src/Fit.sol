@@ -10,6 +10,9 @@ import {ISublet} from "./interfaces/ISublet.sol";
 /// @notice The branch that compares; see `IFit`.
 contract Fit is IFit {
     /// @inheritdoc IFit
+    uint32 public constant MAX_EXACT = 7 days;
+
+    /// @inheritdoc IFit
     function check(Offer calldata offer, Order calldata order) external pure {
         _checkSums(offer, order);
         if (order.provider != address(0) && order.provider != offer.provider) {
@@ -56,7 +59,9 @@ contract Fit is IFit {
         if (order.challengeWindow > offer.maxChallengeWindow) {
             revert ISublet.MatchWindowTooLong(order.challengeWindow, offer.maxChallengeWindow);
         }
-        if (order.class == Class.Exact && order.mediatorSet != offer.mediatorSet) {
+        if (order.class == Class.None) return;
+        _inRange("duration", order.duration, MAX_EXACT);
+        if (order.mediatorSet != offer.mediatorSet) {
             revert ISublet.MatchMediatorsDiffer(offer.mediatorSet, order.mediatorSet);
         }
     }

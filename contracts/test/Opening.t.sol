@@ -186,6 +186,21 @@ contract OpeningTest is Fixture {
         refuse(offerOf(Kind.Job), o, abi.encodeWithSelector(ISublet.MatchWindowTooLong.selector, WINDOW + 1, WINDOW));
     }
 
+    /// To the second, and only where somebody has to run it again.
+    function test_longest_exact_job() external {
+        uint32 most = IFit(sublet.fit()).MAX_EXACT();
+        Offer memory offer = offerOf(Kind.Job);
+        (offer.maxDuration, offer.price, offer.pledgeBps) = (type(uint32).max, 10_000, 1_000_000);
+        Order memory o = exactOrder();
+        o.duration = most + 1;
+        refuse(offer, o, _range("duration", most + 1, most));
+        (o.class, o.mediatorSet) = (Class.None, 0);
+        jobIs(open(offer, o), JobState.Open, JobEnd.None);
+        o = exactOrder();
+        (o.duration, offer.capacity) = (most, offer.capacity + 1);
+        jobIs(open(offer, o), JobState.Open, JobEnd.None);
+    }
+
     /// What the renter signed bounds the provider's terms, each to the unit.
     function test_refusals_of_terms() external {
         for (uint256 i; i < 2; ++i) {

@@ -5,7 +5,7 @@ mod common;
 use common::{Net, Outcome, offer, order};
 use sublet_base::{Amount, B256, JobId, LeaseId, Seconds};
 use sublet_chain::{Call, Event, JobEnd, JobState, LeaseEnd, LeaseState, Ledger, Refusal, SubmitError, TxKey};
-use sublet_market::{Acceptance, Kind, TypedData};
+use sublet_market::{Acceptance, Class, InvalidDocument, Kind, MAX_EXACT, MediatorSetId, Offer, Order, TypedData};
 
 fn tokens(amount: Amount) -> u128 {
     amount.0 / Amount::tokens(1).0
@@ -107,10 +107,23 @@ async fn a_refusal_says_what_is_wrong_and_costs_nothing() -> Outcome {
     assert!(!error.is_retryable());
     let mut foreign = order(&renter, &renter_key, Kind::Lease, 10, 2).await?;
     foreign.order.duration = Seconds(11);
-    let answer = renter.check(&Call::Open(Box::new((offered, foreign)))).await?;
+    let answer = renter.check(&Call::Open(Box::new((offered.clone(), foreign)))).await?;
     assert!(matches!(answer, Err(Refusal::OrderBadSignature { .. })), "{answer:?}");
     let answer = renter.check(&Call::StartLease(LeaseId(7))).await?;
     assert!(answer.is_err());
+    // What mediators would have to run again for too long: the same to the second here and there.
+    let set = MediatorSetId(1);
+    let long = Offer { kind: Kind::Job, mediator_set: set, max_duration: Seconds(u32::MAX), ..offered.offer };
+    let long = provider_key.sign_offer(long, &renter.domain())?;
+    for (duration, too_long) in [(MAX_EXACT.0, false), (MAX_EXACT.0 + 1, true)] {
+        let exact = order(&renter, &renter_key, Kind::Job, duration, 3).await?.order;
+        let exact = Order { class: Class::Exact, mediator_set: set, ..exact };
+        assert_eq!(exact.check() == Err(InvalidDocument::TooLongToJudge), too_long);
+        let exact = renter_key.sign_order(exact, &renter.domain())?;
+        let answer = renter.check(&Call::Open(Box::new((long.clone(), exact)))).await?;
+        let refused = matches!(&answer, Err(Refusal::OutOfRange { what, .. }) if what == "duration");
+        assert_eq!(refused, too_long, "{answer:?}");
+    }
     assert_eq!(renter.gas_balance(renter_key.address()).await?, gas, "a refused call cost gas");
     assert_eq!(
         net.faucet.give(renter_key.address(), Amount::tokens(2_000_000)).await.err().and_then(|e| e.refusal().cloned()),

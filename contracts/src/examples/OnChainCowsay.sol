@@ -12,7 +12,8 @@ import {Tar} from "./Tar.sol";
 
 /// @title A contract that orders jobs and hears back
 /// @notice Three steps: its owner asks; `Sublet` calls back with the hash of the result; anybody who has the result
-/// hands it in, and what the job printed is in the log. Nobody is trusted: an archive with another hash is refused.
+/// hands it in, and what the job printed is in the log. Whoever hands it in is not trusted: an archive with another hash is refused. The
+/// provider is, because nobody looks at the result and refuses or disputes it before its window is over.
 contract OnChainCowsay is IJobReceiver {
     using SafeERC20 for IERC20;
 
@@ -21,7 +22,7 @@ contract OnChainCowsay is IJobReceiver {
         bytes32 resultHash;
     }
 
-    /// @notice The pledge covers the price: an order that anybody may open must not be worth losing.
+    /// @notice The pledge covers the price: a provider that never submits pays for it.
     uint32 public constant MIN_PLEDGE_BPS = 10_000;
     /// @notice For how long a provider may keep the money without working.
     uint32 public constant MAX_START_WITHIN = 1 hours;

@@ -9,4 +9,7 @@ import {Offer, Order} from "../Types.sol";
 interface IFit {
     /// @notice Reverts with the error with which `open` would refuse the pair, or does nothing.
     function check(Offer calldata offer, Order calldata order) external pure;
+
+    /// @notice Longest job of class exact, seconds. Whoever judges it runs it again and is held by that, but signed neither.
+    function MAX_EXACT() external view returns (uint32);
 }

@@ -181,6 +181,32 @@ contract CourtAttacksTest is Attack {
         eq(delta(seated), int256(uint256(BOND - VOTE)), "less what its missing vote cost");
     }
 
+    /// A sham pair disputes a job that takes a lifetime to run again, and with it holds whole bonds for next to nothing.
+    function test_holding_bonds_for_a_lifetime() external {
+        Offer memory offer = offerOf(Kind.Job);
+        (offer.maxDuration, offer.price, offer.pledgeBps) = (type(uint32).max, 10_000, 1_000_000);
+        Order memory order = exactOrder();
+        order.duration = 7 days + 1;
+        bytes memory why =
+            abi.encodeWithSelector(ISublet.MatchOutOfRange.selector, bytes32("duration"), 7 days + 1, 7 days);
+        refuseOpen(offer, order, why, "a seat may hold a bond for a lifetime");
+        order.duration = 7 days;
+        uint64 id = open(offer, order);
+        vm.prank(provider);
+        sublet.submitJob(id, RESULT, 0);
+        vm.prank(renter);
+        court.dispute(id);
+        drawNow(id);
+        address seated = panelOf(id)[0];
+        vm.prank(seated);
+        court.retireMediator();
+        pass(7 days + court.COMMIT_SLACK() + court.REVEAL_WINDOW() + 1);
+        court.resolve(id);
+        vm.prank(seated);
+        court.withdrawBond();
+        wins(seated, int256(uint256(BOND)) - V, "a bond stayed behind");
+    }
+
     /// The hash is right, the archive is not handed over: the panel says so, and the provider loses all of its pledge.
     function test_data_withheld() external {
         uint64 id = drawn();

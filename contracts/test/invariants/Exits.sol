@@ -58,13 +58,22 @@ abstract contract Exits is CourtActs {
         revert Left(true, took, "");
     }
 
+    /// Longest way out of a bond: the longest seat on a panel, whoever ordered the job, and then the bond's own time.
+    uint256 public constant UNBONDED_WITHIN = MAX_EXACT + COMMIT_SLACK + REVEAL_WINDOW + UNBONDING + 4;
+
     /// Whether a mediator or gateway gets its bond back, with everybody else gone.
-    function unbonds(address who, bool mediator, bool paused) external returns (bool out, string memory where) {
+    function unbonds(address who, bool mediator, bool paused)
+        external
+        returns (bool out, uint256 took, string memory where)
+    {
         (uint256 time, uint256 block_) = (clock(), height());
         try this.unbond(who, mediator, paused) {}
         catch (bytes memory answer) {
-            if (bytes4(answer) == Left.selector) (out,, where) = abi.decode(_tail(answer), (bool, uint256, string));
-            else where = "a call of the way out was refused";
+            if (bytes4(answer) == Left.selector) {
+                (out, took, where) = abi.decode(_tail(answer), (bool, uint256, string));
+            } else {
+                where = "a call of the way out was refused";
+            }
         }
         vm.warp(time);
         vm.roll(block_);
@@ -73,6 +82,7 @@ abstract contract Exits is CourtActs {
     /// Always reverts, with what was found.
     function unbond(address who, bool mediator, bool paused) external {
         if (paused) _pause();
+        uint256 from = clock();
         Bonded storage b = mediator ? _mediators[who] : _gateways[who];
         if (b.retiredAt == 0) {
             vm.prank(who);
@@ -93,7 +103,11 @@ abstract contract Exits is CourtActs {
             else gateways.withdrawBond();
         }
         bool whole = sublet.freeOf(who) == before + bond;
-        revert Left(whole && _emptied(who), 0, whole ? "the bond stays inside" : "another sum than the bond came back");
+        revert Left(
+            whole && _emptied(who),
+            clock() - from,
+            whole ? "the bond stays inside" : "another sum than the bond came back"
+        );
     }
 
     /// The acts of a campaign that asks for this leave the guardian alone, so that there is one.

@@ -188,6 +188,7 @@ abstract contract Ghost is World {
 
     uint256 internal constant MAX_GAP = 600;
     uint256 internal constant FAULT_AFTER = 3_600;
+    uint256 internal constant MAX_EXACT = 604_800;
     uint256 internal constant COMMIT_SLACK = 3_600;
     uint256 internal constant REVEAL_WINDOW = 3_600;
     uint256 internal constant UNBONDING = 604_800;

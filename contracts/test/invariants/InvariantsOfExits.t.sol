@@ -32,8 +32,9 @@ abstract contract ExitsCampaign is Campaign {
 
     function _bondOut(string memory prefix, address who, bool mediator, bool paused) private {
         if (handler.bondOf(who, mediator) == 0) return;
-        (bool out, string memory where) = handler.unbonds(who, mediator, paused);
+        (bool out, uint256 took, string memory where) = handler.unbonds(who, mediator, paused);
         require(out, string.concat(prefix, where));
+        require(took <= handler.UNBONDED_WITHIN(), string.concat(prefix, "a seat holds a bond for too long"));
     }
 }
 

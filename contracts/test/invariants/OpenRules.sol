@@ -77,7 +77,7 @@ abstract contract OpenRules is Ghost {
             return w.class == Class.None && x.notice >= w.minNotice && x.minCharge <= w.maxMinCharge;
         }
         if (w.challengeWindow > x.maxChallengeWindow) return false;
-        return w.class == Class.None || w.mediatorSet == x.mediatorSet;
+        return w.class == Class.None || (w.mediatorSet == x.mediatorSet && w.duration <= MAX_EXACT);
     }
 
     /// Whoever overturns the result is paid by the pledge.

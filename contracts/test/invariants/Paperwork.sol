@@ -65,6 +65,8 @@ abstract contract Paperwork is OpenRules {
         w.workload = keccak256("workload");
         w.challengeWindow = uint32(_amount(dice, 0, WIDEST, type(uint32).max));
         if (x.kind == Kind.Job && !_once(dice, 4)) (w.class, w.mediatorSet) = (Class.Exact, x.mediatorSet);
+        // Mostly one that opens.
+        if (w.class == Class.Exact && w.duration > MAX_EXACT && !_once(dice, 8)) w.duration = uint32(MAX_EXACT);
         _limit(dice, x, w);
         if (_once(dice, 4)) w.provider = x.provider;
         if (_once(dice, 4)) w.solver = _who[SOLVER];

@@ -109,6 +109,9 @@ pub const MAX_STORED: u128 = (1 << 96) - 1;
 /// Highest pledge share the contract stores: 2^24 - 1.
 pub const MAX_PLEDGE_BPS: Bps = Bps((1 << 24) - 1);
 
+/// Longest job of class exact that the contract opens: whoever judges it runs it again.
+pub const MAX_EXACT: Seconds = Seconds(7 * 24 * 3600);
+
 /// What makes an offer or order impossible for anybody, whoever signs it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidDocument {
@@ -135,6 +138,9 @@ pub enum InvalidDocument {
     /// An exact order needs someone to judge it.
     #[error("class exact needs a set of mediators")]
     NoMediators,
+    /// Mediators would be held by it for too long.
+    #[error("a job of class exact may take {MAX_EXACT} at most, so that mediators can run it again")]
+    TooLongToJudge,
 }
 
 impl Offer {
@@ -231,6 +237,7 @@ impl Order {
             (Kind::Job, Class::Exact) if self.mediator_set == MediatorSetId(0) => {
                 return Err(InvalidDocument::NoMediators);
             }
+            (Kind::Job, Class::Exact) if self.duration > MAX_EXACT => return Err(InvalidDocument::TooLongToJudge),
             (Kind::Lease | Kind::Job, Class::None) | (Kind::Job, Class::Exact) => {}
         }
         self.most_locked().map_err(|_| InvalidDocument::TooMuchMoney).map(|_| ())
@@ -444,7 +451,8 @@ pub(crate) mod tests {
             change(&mut o);
             assert!(o.check().is_err(), "broken offer {position} should be refused");
         }
-        let broken: [fn(&mut Order); 7] = [
+        let broken: [fn(&mut Order); 8] = [
+            |o| o.duration = Seconds(MAX_EXACT.0 + 1),
             |o| o.duration = Seconds(0),
             |o| o.workload = B256::ZERO,
             |o| o.peer_key = PeerKey([0; 32]),

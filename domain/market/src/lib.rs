@@ -14,7 +14,7 @@ pub mod text;
 pub mod typed;
 mod workload;
 
-pub use documents::{Acceptance, InvalidDocument, MAX_PLEDGE_BPS, MAX_STORED, MediatorSetId, Offer, Order};
+pub use documents::{Acceptance, InvalidDocument, MAX_EXACT, MAX_PLEDGE_BPS, MAX_STORED, MediatorSetId, Offer, Order};
 pub use fit::{Misfit, misfits};
 pub use module::{BadModule, Module, RenderError};
 pub use signed::{
