@@ -217,6 +217,31 @@ impl Tx {
         Ok(Begun::New(Entry { key, kind, payload, state: EntryState::Open, steps: Vec::new() }))
     }
 
+    /// The entry with this key, open or not, as this transaction sees it.
+    ///
+    /// # Errors
+    /// As [`Journal::entry`].
+    pub async fn entry(&mut self, key: &str) -> Result<Option<Entry>, StoreError> {
+        find(&mut self.inner, key).await
+    }
+
+    /// Ends the entry with this key if it is open, and frees the key: it will stand for something else. What was recorded is
+    /// kept under another key.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn set_aside(&mut self, key: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE journal_entry SET key = key || ' #' || id, state = 'completed',
+                finished_at = coalesce(finished_at, unixepoch()) WHERE key = ?",
+        )
+        .bind(key)
+        .execute(&mut *self.inner)
+        .await
+        .doing("set a journal entry aside")?;
+        Ok(())
+    }
+
     /// [`Journal::record`] as part of this transaction.
     ///
     /// # Errors

@@ -74,6 +74,27 @@ async fn a_journal_key_stands_for_one_thing_and_ends_once() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_journal_key_is_freed_and_what_it_stood_for_is_kept() -> Outcome {
+    let (_folder, path) = scratch();
+    let store = Store::open(&path).await?;
+    let journal = store.journal();
+    journal.begin("k", "open", &1).await?;
+    journal.record("k", "step", StepState::Done, &()).await?;
+    let mut tx = store.begin().await?;
+    tx.set_aside("k").await?;
+    tx.begin_entry("k", "open", &2).await?;
+    tx.commit().await?;
+    let open = journal.open_entries().await?;
+    assert_eq!(open.iter().map(|e| (e.key.as_str(), e.steps.len())).collect::<Vec<_>>(), [("k", 0)]);
+    let mut tx = store.begin().await?;
+    tx.set_aside("k").await?;
+    assert_eq!(tx.entry("k").await?, None);
+    tx.commit().await?;
+    assert_eq!(journal.forget_finished(0).await?, 2, "both were kept until now");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_document_changes_only_as_expected() -> Outcome {
     let (_folder, path) = scratch();
     let store = Store::open(&path).await?;

@@ -54,6 +54,8 @@ pub enum Note {
     Unanswered(UnixTime),
     /// It was not asked for a while: what was counted against it counts no longer.
     Unasked,
+    /// A machine of this name may be there that is another dispute's, which had the number before blocks were replaced.
+    Foreign,
     /// The machine is about to be created.
     Creating,
     /// The machine is about to be started.
@@ -89,6 +91,7 @@ impl Note {
             Self::Document(_) => ("document", StepState::Done),
             Self::Archive => ("archive", StepState::Done),
             Self::Unanswered(_) | Self::Unasked => ("ask", StepState::Undone),
+            Self::Foreign => ("foreign", StepState::Done),
             Self::Creating => ("machine", StepState::Intended),
             Self::Removed => ("machine", StepState::Undone),
             Self::Starting => ("start", StepState::Intended),
@@ -127,6 +130,8 @@ pub struct Case {
     pub archive_seen: bool,
     /// It was asked in vain.
     pub silence: Option<Silence>,
+    /// A machine of its name may be there that is not its own.
+    pub foreign: bool,
     /// How often a machine was about to be created.
     pub creations: u32,
     /// A machine may exist.
@@ -160,6 +165,7 @@ impl Case {
             document: None,
             archive_seen: false,
             silence: None,
+            foreign: false,
             creations: 0,
             may_exist: false,
             starts: 0,
@@ -201,6 +207,7 @@ impl Case {
                 self.silence = Some(Silence { times: before.times + 1, last: *at, ..before });
             }
             Note::Unasked => self.silence = None,
+            Note::Foreign => self.foreign = true,
             Note::Creating => {
                 self.creations += 1;
                 self.may_exist = true;
@@ -208,7 +215,9 @@ impl Case {
             Note::Starting => self.runs_since = None,
             Note::Started => self.starts += 1,
             Note::Runs(at) => self.runs_since = Some(*at),
-            Note::Removed => (self.may_exist, self.starts, self.runs_since) = (false, 0, None),
+            Note::Removed => {
+                (self.may_exist, self.foreign, self.starts, self.runs_since) = (false, false, 0, None);
+            }
             Note::Found(result) => self.found = Some(*result),
             Note::TimedOut(after) => {
                 let verdict = Verdict::timeout(*after);

@@ -103,6 +103,7 @@ fn tell(id: JobId, case: &Case, note: &Note) {
         | Note::Unanswered(_)
         | Note::Unasked
         | Note::Runs(_)
+        | Note::Foreign
         | Note::Creating
         | Note::Starting
         | Note::Started

@@ -7,7 +7,7 @@ use sublet_base::{Address, Amount, JobId, MachineId, UnixTime};
 use sublet_chain::{DisputeRecord, Ledger, MediatorRecord};
 use sublet_client::Host;
 use sublet_market::MediatorSetId;
-use sublet_store::{BadEntry, Begun, Store, StoreError, Tx};
+use sublet_store::{BadEntry, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use tokio::sync::Notify;
 
@@ -66,10 +66,10 @@ pub(crate) struct State {
     heard: Mutex<Heard>,
 }
 
-/// Loading failed.
+/// What is remembered cannot be read or added to.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    #[error("the mediator's journal cannot be read")]
+pub(crate) enum JournalError {
+    #[error("the mediator's journal failed")]
     Store(#[from] StoreError),
     #[error("the mediator's journal was written by another version")]
     Entry(#[from] BadEntry),
@@ -86,7 +86,7 @@ pub(crate) struct Outside {
 
 impl State {
     /// Takes up what a former process left.
-    pub(crate) async fn load(me: Address, outside: Outside) -> Result<Self, LoadError> {
+    pub(crate) async fn load(me: Address, outside: Outside) -> Result<Self, JournalError> {
         let Outside { ledger, host, providers, store, archives } = outside;
         let mut cases = BTreeMap::new();
         for entry in store.journal().open_entries().await? {
@@ -114,17 +114,36 @@ impl State {
     }
 
     /// Opens a case within `tx`; the caller shows it with [`State::show`] once that is committed.
-    pub(crate) async fn open_case(&self, tx: &mut Tx, raised: Raised) -> Result<Option<Case>, StoreError> {
-        match tx.begin_entry(&key(raised.job), KIND, &raised).await? {
-            Begun::New(_) => Ok(Some(Case::new(raised))),
-            // Open: already in memory. Finished: long over.
-            Begun::Known(_) => Ok(None),
+    ///
+    /// Where blocks were replaced, a number may be another dispute's now. What was done for the former one is set aside.
+    pub(crate) async fn open_case(&self, tx: &mut Tx, raised: Raised) -> Result<Option<Case>, JournalError> {
+        let key = key(raised.job);
+        let known = match tx.entry(&key).await? {
+            Some(entry) => Some(entry.read::<Raised, Note>()?.0),
+            None => None,
+        };
+        // Open: already in memory. Finished: long over.
+        if known.as_ref() == Some(&raised) {
+            return Ok(None);
         }
+        let replaced = known.is_some();
+        if replaced {
+            tracing::warn!(job = %raised.job, "blocks were replaced, and this number is another dispute's now");
+            tx.set_aside(&key).await?;
+        }
+        tx.begin_entry(&key, KIND, &raised).await?;
+        let mut case = Case::new(raised);
+        if replaced {
+            let (step, how_far) = Note::Foreign.step();
+            tx.record_step(&key, step, how_far, &Note::Foreign).await?;
+            case.learn(&Note::Foreign);
+        }
+        Ok(Some(case))
     }
 
     pub(crate) fn show(&self, case: Case) {
         self.heard().stale.insert(case.id());
-        self.cases().entry(case.id()).or_insert(case);
+        self.cases().insert(case.id(), case);
     }
 
     /// Writes a note to the journal, then learns it.

@@ -42,6 +42,14 @@ pub struct Opened {
     pub start_by: UnixTime,
 }
 
+impl Opened {
+    /// Whether the chain says the same again, in the block that replaced the first: only the time is another.
+    pub(crate) fn is(&self, again: &Self) -> bool {
+        let known = Self { order: self.order.or(again.order), start_by: again.start_by, ..self.clone() };
+        known == *again
+    }
+}
+
 impl From<&LeaseOpened> for Opened {
     fn from(e: &LeaseOpened) -> Self {
         Self {
@@ -93,6 +101,8 @@ pub enum Note {
     Handed(String),
     /// The chain has no document of it: the renter hands it over.
     Unplaced,
+    /// A machine of this name may be there that is another agreement's, which had the number before blocks were replaced.
+    Foreign,
     /// The machine is about to be created.
     Creating,
     /// The machine is about to be started.
@@ -127,6 +137,7 @@ impl Note {
         match self {
             Self::Handed(_) => ("document", StepState::Done),
             Self::Unplaced => ("placed", StepState::Done),
+            Self::Foreign => ("foreign", StepState::Done),
             Self::Creating => ("machine", StepState::Intended),
             Self::Removed => ("machine", StepState::Undone),
             Self::Starting(_) => ("start", StepState::Intended),
@@ -153,6 +164,8 @@ pub struct Case {
     pub document: Option<Arc<str>>,
     /// The chain was asked and has no document.
     pub unplaced: bool,
+    /// A machine of its name may be there that is not its own.
+    pub foreign: bool,
     /// How often a machine was about to be created.
     pub creations: u32,
     /// A machine may exist.
@@ -189,6 +202,7 @@ impl Case {
             opened,
             document: None,
             unplaced: false,
+            foreign: false,
             creations: 0,
             may_exist: false,
             starts: 0,
@@ -221,6 +235,7 @@ impl Case {
         match note {
             Note::Handed(document) => self.document = Some(document.as_str().into()),
             Note::Unplaced => self.unplaced = true,
+            Note::Foreign => self.foreign = true,
             Note::Creating => {
                 self.creations += 1;
                 self.may_exist = true;
@@ -228,7 +243,7 @@ impl Case {
             Note::Starting(at) => self.started_at = Some(*at),
             Note::Started => self.starts += 1,
             Note::Removed => {
-                self.may_exist = false;
+                (self.may_exist, self.foreign) = (false, false);
                 (self.starts, self.started_at, self.missing_since) = (0, None, None);
                 // What the host had is lost with it; the agent's own verdict is not.
                 self.finished = self.finished.filter(|_| self.verdict.is_some());
@@ -273,3 +288,28 @@ pub fn agreement_of(machine: &MachineId, provider: Address) -> Option<Agreement>
 
 const LEASE: &str = "lease";
 const JOB: &str = "job";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agreement_is_the_same_if_only_its_block_is_another() {
+        let opened = Opened {
+            agreement: Agreement::Job(JobId(7)),
+            renter: Address::repeat_byte(2),
+            offer: B256::repeat_byte(3),
+            order: Some(B256::repeat_byte(6)),
+            workload: B256::repeat_byte(4),
+            peer_key: PeerKey([5; 32]),
+            class: Class::None,
+            price: Price(10),
+            duration: Seconds(200),
+            start_by: UnixTime(100),
+        };
+        assert!(opened.is(&Opened { start_by: UnixTime(opened.start_by.0 + 1), ..opened.clone() }));
+        assert!(Opened { order: None, ..opened.clone() }.is(&opened), "as older versions wrote it");
+        assert!(!opened.is(&Opened { order: Some(B256::repeat_byte(9)), ..opened.clone() }));
+        assert!(!opened.is(&Opened { renter: Address::repeat_byte(9), ..opened.clone() }));
+    }
+}

@@ -108,6 +108,7 @@ fn tell(id: Agreement, note: &Note) {
         Note::Finished(f) => tracing::info!(agreement = %id, exit_code = f.result.exit_code, "finished"),
         Note::Handed(_)
         | Note::Unplaced
+        | Note::Foreign
         | Note::Creating
         | Note::Starting(_)
         | Note::Started

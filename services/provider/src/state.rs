@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sublet_base::{Address, B256, MachineId, UnixTime};
 use sublet_chain::{Ledger, ProviderRecord};
 use sublet_client::Host;
-use sublet_store::{BadEntry, Begun, Expect, Store, StoreError, Tx};
+use sublet_store::{BadEntry, Expect, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
 use tokio::sync::Notify;
@@ -61,10 +61,10 @@ pub(crate) struct State {
     heard: Mutex<Heard>,
 }
 
-/// Loading failed.
+/// What is remembered cannot be read or added to.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    #[error("the agent's journal cannot be read")]
+pub(crate) enum JournalError {
+    #[error("the agent's journal failed")]
     Store(#[from] StoreError),
     #[error("the agent's journal was written by another version")]
     Entry(#[from] BadEntry),
@@ -77,7 +77,7 @@ impl State {
         ledger: Arc<dyn Ledger>,
         host: Arc<dyn Host>,
         store: Store,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, JournalError> {
         let mut cases = BTreeMap::new();
         for entry in store.journal().open_entries().await? {
             if entry.kind == KIND {
@@ -118,17 +118,36 @@ impl State {
     }
 
     /// Opens a case within `tx`; the caller shows it with [`State::show`] once that is committed.
-    pub(crate) async fn open_case(&self, tx: &mut Tx, opened: Opened) -> Result<Option<Case>, StoreError> {
-        match tx.begin_entry(&key(opened.agreement), KIND, &opened).await? {
-            Begun::New(_) => Ok(Some(Case::new(opened))),
-            // Open: already in memory. Finished: long over.
-            Begun::Known(_) => Ok(None),
+    ///
+    /// Where blocks were replaced, a number may be another agreement's now. What was done for the former one is set aside.
+    pub(crate) async fn open_case(&self, tx: &mut Tx, opened: Opened) -> Result<Option<Case>, JournalError> {
+        let key = key(opened.agreement);
+        let known = match tx.entry(&key).await? {
+            Some(entry) => Some(entry.read::<Opened, Note>()?.0),
+            None => None,
+        };
+        // Open: already in memory. Finished: long over.
+        if known.as_ref().is_some_and(|known| known.is(&opened)) {
+            return Ok(None);
         }
+        let replaced = known.is_some();
+        if replaced {
+            tracing::warn!(agreement = %opened.agreement, "blocks were replaced, and this number is another agreement's now");
+            tx.set_aside(&key).await?;
+        }
+        tx.begin_entry(&key, KIND, &opened).await?;
+        let mut case = Case::new(opened);
+        if replaced {
+            let (step, how_far) = Note::Foreign.step();
+            tx.record_step(&key, step, how_far, &Note::Foreign).await?;
+            case.learn(&Note::Foreign);
+        }
+        Ok(Some(case))
     }
 
     pub(crate) fn show(&self, case: Case) {
         self.heard().stale.insert(case.id());
-        self.cases().entry(case.id()).or_insert(case);
+        self.cases().insert(case.id(), case);
     }
 
     /// Writes a note to the journal, then learns it.

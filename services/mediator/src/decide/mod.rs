@@ -128,6 +128,10 @@ pub enum OnHost<'a> {
 #[must_use]
 pub fn decide(case: &Case, me: Address, seen: Option<Seen<'_>>, host: OnHost<'_>, policy: &Policy) -> Option<Action> {
     let seen = seen?;
+    // What stands there under this name was another dispute's: nothing may be told from it.
+    if case.foreign {
+        return (host != OnHost::Silent).then_some(Action::Delete);
+    }
     let dispute = seen.dispute;
     match dispute.stage {
         // A node that lags.

@@ -490,6 +490,22 @@ fn an_archive_that_cannot_be_kept_does_not_keep_its_machine_for_ever() {
     assert_eq!((at(retention - 1), at(retention)), (Some(Action::Keep), Some(Action::Delete)));
 }
 
+/// Where blocks were replaced, its number may have been another dispute's, whose machine must not vote here.
+#[test]
+fn a_machine_of_a_former_dispute_says_nothing_about_this_one() {
+    let mut case = Case::new(raised());
+    case.learn(&Note::Foreign);
+    case.learn(&Note::Document("{}".into()));
+    let dispute = World::new(HONEST).record();
+    let former = machine(Phase::Stopped, Guest::Exited { code: 0 }, Some(result(OTHER)));
+    let seen = Seen { dispute: &dispute, block: 1, stage_since: 1, now: UnixTime(START), turn: 0 };
+    let act = |case: &Case, host| decide(case, address(ME), Some(seen), host, &Policy::default());
+    assert_eq!(act(&case, OnHost::Here(&former)), Some(Action::Delete));
+    assert_eq!((act(&case, OnHost::Absent), act(&case, OnHost::Silent)), (Some(Action::Delete), None));
+    case.learn(&Note::Removed);
+    assert_ne!(act(&case, OnHost::Absent), Some(Action::Delete));
+}
+
 #[test]
 fn our_own_trouble_with_the_link_does_not_count_against_a_right_result() {
     let mut case = Case::new(raised());

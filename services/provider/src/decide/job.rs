@@ -154,15 +154,20 @@ fn hand_in(
         }
         (None, None) => {}
     }
-    // Never declare a result that cannot be handed over: if the host lost it, run the job again.
-    match (host, case.missing_since) {
-        (OnHost::Absent, None) => return Some(Action::Note(Note::Missing(Some(now)))),
-        (OnHost::Absent, Some(since)) if now >= since.plus(policy.patience) => return Some(Action::Delete),
-        (OnHost::Here(_), Some(_)) => return Some(Action::Note(Note::Missing(None))),
-        (OnHost::Absent, Some(_)) => return None,
-        (OnHost::Silent, _) | (OnHost::Here(_), None) => {}
+    // Never declare a result that cannot be handed over: if the host lost it, run the job again. A host that crashed may
+    // still have the machine, and have forgotten what it said of it.
+    let lost = match host {
+        OnHost::Silent => return declare(job, finished, now, policy),
+        OnHost::Absent => true,
+        OnHost::Here(machine) => machine.result.is_none_or(|result| result.hash != finished.result.hash),
+    };
+    match (lost, case.missing_since) {
+        (true, None) => Some(Action::Note(Note::Missing(Some(now)))),
+        (true, Some(since)) if now >= since.plus(policy.patience) => Some(Action::Delete),
+        (true, Some(_)) => None,
+        (false, Some(_)) => Some(Action::Note(Note::Missing(None))),
+        (false, None) => declare(job, finished, now, policy),
     }
-    declare(job, finished, now, policy)
 }
 
 /// Puts the result on chain once the renter had time to accept it, or time is short. A contract that is called back has

@@ -160,7 +160,12 @@ pub fn decide(
     now: UnixTime,
     policy: &Policy,
 ) -> Option<Action> {
-    match (chain?, case.id()) {
+    let chain = chain?;
+    // What stands there under this name was another agreement's: nothing may be told from it, and nothing sold with it.
+    if case.foreign {
+        return (host != OnHost::Silent).then_some(Action::Delete);
+    }
+    match (chain, case.id()) {
         (OnChain::Lease(lease), Agreement::Lease(_)) => lease::decide(case, lease, host, now, policy),
         (OnChain::Job(job), Agreement::Job(_)) => job::decide(case, job, host, now, policy),
         (OnChain::Disputed { dispute, block }, Agreement::Job(_)) => job::hurry(dispute, *block, now),

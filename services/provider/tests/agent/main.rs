@@ -184,6 +184,34 @@ async fn a_lease_and_a_job_are_served_and_paid() -> Outcome {
     Ok(())
 }
 
+/// The number is another agreement's then, and what was done under it for the first one must not pass for the second's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agreement_whose_block_was_replaced_leaves_nothing_to_the_next_of_its_number() -> Outcome {
+    let mut net = Net::start().await?;
+    net.start_agent().await?;
+    net.offer(Kind::Job).await;
+    eventually("the provider to be online", || async {
+        matches!(net.renter.provider(net.provider()).await, Ok(Some(record)) if record.online)
+    })
+    .await;
+    let before = net.rpc("evm_snapshot", serde_json::json!([])).await?;
+    let (gone, document) = net.open(Kind::Job, &job("moo"), 100).await?;
+    hand_over(&net, gone, &document).await;
+    net.ask("a result", |peers| async move { peers.result(RENTER_PEER, job_id(gone)).await.map(drop) }).await;
+
+    net.revert(before).await?;
+    let (again, document) = net.open(Kind::Job, &job("quack"), 100).await?;
+    assert_eq!(again, gone, "the number is given anew");
+    for _ in 0..8 {
+        net.rpc("evm_mine", serde_json::json!([])).await?;
+    }
+    hand_over(&net, again, &document).await;
+    accept(&net, job_id(again), "quack").await?;
+    job_is(&net, job_id(again), JobState::Ended).await;
+    eventually("no machine to be left", || async { net.host.names().is_empty() }).await;
+    net.stop_agent().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_wrong_documents_are_refused() -> Outcome {
     let mut net = Net::start().await?;

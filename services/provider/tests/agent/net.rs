@@ -82,7 +82,7 @@ pub struct Net {
     faucet: Faucet,
     agent: Option<(JoinHandle<Result<(), sublet_provider::ProviderError>>, CancellationToken)>,
     nonce: std::sync::atomic::AtomicU64,
-    _chain: LocalAnvil,
+    chain: LocalAnvil,
     pub folder: TempDir,
 }
 
@@ -131,7 +131,7 @@ impl Net {
             faucet,
             agent: None,
             nonce: 0.into(),
-            _chain: chain,
+            chain,
             folder,
         })
     }
@@ -288,6 +288,23 @@ impl Net {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Goes back to a snapshot of the chain. The renter's transactions since are forgotten.
+    pub async fn revert(&mut self, snapshot: serde_json::Value) -> Outcome {
+        self.rpc("evm_revert", serde_json::json!([snapshot])).await?;
+        let account = send_as(self.folder.path().join("tx-renter-again"), &self.renter_wallet)?;
+        self.renter = EvmLedger::connect(&self.options, Some(account)).await?;
+        Ok(())
+    }
+
+    /// Asks the chain's node itself.
+    pub async fn rpc(&self, method: &str, params: serde_json::Value) -> Outcome<serde_json::Value> {
+        let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let client = reqwest::Client::new().post(self.chain.url()).header("content-type", "application/json");
+        let answer: serde_json::Value =
+            serde_json::from_str(&client.body(body.to_string()).send().await?.text().await?)?;
+        answer.get("result").cloned().ok_or_else(|| format!("{method}: {answer}").into())
     }
 
     /// Everything both sides have in the contract.

@@ -88,6 +88,25 @@ fn an_acceptance_that_is_never_settled_does_not_keep_the_result_back() {
     assert_eq!((world.earned, world.slashed), (30, 0));
 }
 
+/// A host that crashed may still have the machine, and not know any more what the task's result was.
+#[test]
+fn a_result_that_the_host_forgot_is_not_declared() {
+    let mut world = job_world();
+    live(&mut world, Story::HandOver);
+    world.settle_down();
+    world.guest_succeeds();
+    live(&mut world, Story::Step(Kill::Never));
+    assert!(world.case().finished.is_some());
+    let forgetful = world.machine.as_mut().expect("a machine");
+    (forgetful.result, forgetful.phase) = (None, Phase::Stopped);
+    world.policy.acceptance_wait = Seconds(0);
+    world.settle_down();
+    assert!(matches!(world.on_chain(), OnChain::Job(j) if j.state == JobState::Open), "{:?}", world.on_chain());
+    world.pass_time(61);
+    world.settle_down();
+    assert_eq!(world.machine.as_ref().map(|m| m.phase.clone()), Some(Phase::Running), "it is run again");
+}
+
 /// What the host did is not the renter's doing, nor worth the pledge.
 #[test]
 fn a_machine_that_dies_with_its_host_is_run_again() {
