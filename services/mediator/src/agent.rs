@@ -361,7 +361,7 @@ impl Worker {
                 now,
                 turn: heard.members.get(&case.raised.set).map_or(0, |members| turn_of(members, me, id)),
             });
-            decide(case, me, seen, heard.on_host(&machine_of(id, me)), &self.policy)
+            decide(case, me, seen, heard.on_host(&machine_of(id, &self.state.mark)), &self.policy)
         };
         let Some(action) = action else { return };
         let step = Step::Dispute(action.clone());
@@ -412,7 +412,7 @@ impl Worker {
             let heard = self.state.heard();
             let caught_up = self.first_head.is_some_and(|head| heard.followed >= head);
             match &heard.machines {
-                Some(machines) if caught_up => orphans(cases, machines, self.state.me),
+                Some(machines) if caught_up => orphans(cases, machines, &self.state.mark),
                 Some(_) | None => return,
             }
         };

@@ -9,7 +9,7 @@ use sublet_market::MediatorSetId;
 use sublet_store::{BadEntry, Entry, StepState};
 use sublet_wire::host::TaskResult;
 use sublet_wire::verdict::Verdict;
-use sublet_wire::workload::{machine_name, machine_number};
+use sublet_wire::workload::{Mark, machine_name, machine_number};
 
 /// Kind of the journal entries that hold cases.
 pub(crate) const KIND: &str = "dispute";
@@ -241,16 +241,16 @@ impl Case {
     }
 }
 
-/// The name of the machine in which `mediator` runs a job again: unlike a provider's for the same job.
+/// The name of the machine in which the mediator of this mark runs a job again: unlike a provider's for the same job.
 #[must_use]
-pub fn machine_of(job: JobId, mediator: Address) -> MachineId {
-    machine_name(KIND_OF_MACHINE, job.0, mediator)
+pub fn machine_of(job: JobId, mark: &Mark) -> MachineId {
+    machine_name(KIND_OF_MACHINE, job.0, mark)
 }
 
-/// The job whose machine this is, if it is one of `mediator`'s.
+/// The job whose machine this is, if it bears this mark.
 #[must_use]
-pub fn job_of(machine: &MachineId, mediator: Address) -> Option<JobId> {
-    machine_number(machine, KIND_OF_MACHINE, mediator).map(JobId)
+pub fn job_of(machine: &MachineId, mark: &Mark) -> Option<JobId> {
+    machine_number(machine, KIND_OF_MACHINE, mark).map(JobId)
 }
 
 const KIND_OF_MACHINE: &str = "mediation";

@@ -41,7 +41,7 @@ pub(crate) async fn execute(
     case: &Case,
     action: Action,
 ) -> Result<(), ExecuteError> {
-    let (id, machine) = (case.id(), machine_of(case.id(), state.me));
+    let (id, machine) = (case.id(), machine_of(case.id(), &state.mark));
     match action {
         Action::Note(note) => {
             tell(id, case, &note);
@@ -130,7 +130,7 @@ async fn create(state: &State, driver: Option<DriverKind>, case: &Case) -> Resul
         Err(HostError::Taken(_)) => {
             // The name is ours alone: an older store or another chain left this one.
             tracing::warn!(job = %id, "an unknown machine has this dispute's name; removing it");
-            Ok(state.host.delete(&machine_of(id, state.me)).await?)
+            Ok(state.host.delete(&machine_of(id, &state.mark)).await?)
         }
         Err(error) => Err(error.into()),
     }
@@ -146,7 +146,7 @@ async fn unable(state: &State, case: &Case, reason: String) -> Result<(), Execut
 fn machine_request(state: &State, driver: Option<DriverKind>, case: &Case) -> Result<MachineRequest, String> {
     let document = case.document.as_deref().ok_or("no document was handed over")?;
     let job = JobDocument::open(document.as_bytes(), case.raised.workload).map_err(|e| e.to_string())?;
-    Ok(MachineRequest::for_job(machine_of(case.id(), state.me), job, driver))
+    Ok(MachineRequest::for_job(machine_of(case.id(), &state.mark), job, driver))
 }
 
 async fn transact(state: &State, job: JobId, send: &Send) -> Result<(), ExecuteError> {

@@ -9,6 +9,7 @@ use sublet_client::Host;
 use sublet_market::MediatorSetId;
 use sublet_store::{BadEntry, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
+use sublet_wire::workload::Mark;
 use tokio::sync::Notify;
 
 use crate::account::Standing;
@@ -56,6 +57,8 @@ pub(crate) struct Heard {
 /// Shared by the mediator's parts.
 pub(crate) struct State {
     pub(crate) me: Address,
+    /// What the names of its machines end in.
+    pub(crate) mark: Mark,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) providers: Arc<dyn Providers>,
@@ -97,7 +100,9 @@ impl State {
         }
         let heard = Heard { stale: cases.keys().copied().collect(), ..Heard::default() };
         let (cases, heard) = (Mutex::new(cases), Mutex::new(heard));
-        Ok(Self { me, ledger, host, providers, store, archives, wake: Notify::new(), cases, heard })
+        let network = ledger.domain();
+        let mark = Mark::of(me, network.chain_id, network.contract);
+        Ok(Self { me, mark, ledger, host, providers, store, archives, wake: Notify::new(), cases, heard })
     }
 
     pub(crate) fn cases(&self) -> MutexGuard<'_, BTreeMap<JobId, Case>> {

@@ -408,7 +408,7 @@ impl Worker {
             let heard = self.state.heard();
             let caught_up = self.first_head.is_some_and(|head| heard.followed >= head);
             match &heard.machines {
-                Some(machines) if caught_up => orphans(cases, machines, self.state.me),
+                Some(machines) if caught_up => orphans(cases, machines, &self.state.mark),
                 Some(_) | None => return,
             }
         };

@@ -11,7 +11,7 @@ use sublet_store::{BadEntry, Entry, StepState};
 use sublet_wire::host::TaskResult;
 use sublet_wire::link::Agreement;
 use sublet_wire::verdict::Verdict;
-use sublet_wire::workload::{machine_name, machine_number};
+use sublet_wire::workload::{Mark, machine_name, machine_number};
 
 /// Kind of the journal entries that hold cases.
 pub(crate) const KIND: &str = "agreement";
@@ -270,19 +270,19 @@ impl Case {
     }
 }
 
-/// The name of the machine in which `provider` serves an agreement. A host may serve several providers.
+/// The name of the machine in which the provider of this mark serves an agreement.
 #[must_use]
-pub fn machine_of(agreement: Agreement, provider: Address) -> MachineId {
+pub fn machine_of(agreement: Agreement, mark: &Mark) -> MachineId {
     match agreement {
-        Agreement::Lease(id) => machine_name(LEASE, id.0, provider),
-        Agreement::Job(id) => machine_name(JOB, id.0, provider),
+        Agreement::Lease(id) => machine_name(LEASE, id.0, mark),
+        Agreement::Job(id) => machine_name(JOB, id.0, mark),
     }
 }
 
-/// The agreement whose machine this is, if it is one of `provider`'s.
+/// The agreement whose machine this is, if it bears this mark.
 #[must_use]
-pub fn agreement_of(machine: &MachineId, provider: Address) -> Option<Agreement> {
-    let number = |kind| machine_number(machine, kind, provider);
+pub fn agreement_of(machine: &MachineId, mark: &Mark) -> Option<Agreement> {
+    let number = |kind| machine_number(machine, kind, mark);
     number(LEASE).map(|n| Agreement::Lease(LeaseId(n))).or_else(|| number(JOB).map(|n| Agreement::Job(JobId(n))))
 }
 

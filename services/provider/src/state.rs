@@ -9,6 +9,7 @@ use sublet_client::Host;
 use sublet_store::{BadEntry, Expect, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
+use sublet_wire::workload::Mark;
 use tokio::sync::Notify;
 
 use crate::case::{Case, KIND, Note, Opened, machine_of};
@@ -52,6 +53,8 @@ pub(crate) struct Heard {
 /// Shared by the agent's parts.
 pub(crate) struct State {
     pub(crate) me: Address,
+    /// What the names of its machines end in.
+    pub(crate) mark: Mark,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) store: Store,
@@ -87,8 +90,10 @@ impl State {
         }
         let stale = cases.keys().copied().collect();
         let heard = Heard { stale, ..Heard::default() };
+        let network = ledger.domain();
         Ok(Self {
             me,
+            mark: Mark::of(me, network.chain_id, network.contract),
             ledger,
             host,
             store,
@@ -110,7 +115,7 @@ impl State {
 
     /// The name of an agreement's machine.
     pub(crate) fn machine(&self, id: Agreement) -> MachineId {
-        machine_of(id, self.me)
+        machine_of(id, &self.mark)
     }
 
     pub(crate) fn case(&self, id: Agreement) -> Option<Case> {

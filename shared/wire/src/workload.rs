@@ -1,7 +1,9 @@
 //! The machine that a workload asks for. Provider and mediator make it by the same rule: an exact result must not depend
 //! on who runs the job, nor on the agreement's number.
 
-use sublet_base::{Address, GiB, MachineId};
+use std::fmt;
+
+use sublet_base::{Address, GiB, MachineId, keccak256};
 use sublet_machine::{Clock, DriverKind, ImageRef, Resources};
 use sublet_market as market;
 
@@ -40,27 +42,42 @@ impl MachineRequest {
     }
 }
 
-/// The name of the machine in which `account` serves one of its numbered agreements. It bears the account's mark, so that a
-/// host may serve several accounts.
+/// Whose machines these are, on a host that serves several accounts, or one account in several networks: the beginning of a
+/// hash of account and network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(String);
+
+impl Mark {
+    /// Of the machines in which `account` serves agreements of this contract.
+    #[must_use]
+    pub fn of(account: Address, chain_id: u64, contract: Address) -> Self {
+        let whose = [account.as_slice(), &chain_id.to_be_bytes(), contract.as_slice()].concat();
+        Self(keccak256(whose)[..4].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of the machine in which one of the numbered agreements of `mark` is served.
 ///
 /// # Panics
 /// If `kind` is no short word of lower-case letters.
 #[must_use]
-pub fn machine_name(kind: &str, number: u64, account: Address) -> MachineId {
-    let name = format!("{kind}-{number}-{}", mark(account));
+pub fn machine_name(kind: &str, number: u64, mark: &Mark) -> MachineId {
+    let name = format!("{kind}-{number}-{mark}");
     name.parse().expect("a word, a number and a mark are a name")
 }
 
-/// The number of the agreement whose machine this is, if it is one of `account`'s of this kind.
+/// The number of the agreement whose machine this is, if it bears `mark` and is of this kind.
 #[must_use]
-pub fn machine_number(machine: &MachineId, kind: &str, account: Address) -> Option<u64> {
+pub fn machine_number(machine: &MachineId, kind: &str, mark: &Mark) -> Option<u64> {
     let (digits, whose) = machine.as_str().strip_prefix(kind)?.strip_prefix('-')?.split_once('-')?;
     let number = digits.parse::<u64>().ok().filter(|n| n.to_string() == digits)?;
-    (whose == mark(account)).then_some(number)
-}
-
-fn mark(account: Address) -> String {
-    account.as_slice()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    (whose == mark.0).then_some(number)
 }
 
 /// How many machines of this size, each for an agreement of this kind, a whole host has room for, side by side. A zero in
@@ -115,14 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_belongs_to_one_account_and_one_kind() {
-        let (me, other) = (Address::repeat_byte(0xab), Address::repeat_byte(2));
-        let machine = machine_name("job", 7, me);
-        assert_eq!(machine.as_str(), "job-7-abababab");
-        assert_eq!(machine_number(&machine, "job", me), Some(7));
-        assert_eq!((machine_number(&machine, "job", other), machine_number(&machine, "lease", me)), (None, None));
-        for foreign in ["job-7", "job-07-abababab", "job-x-abababab", "jobs-7-abababab", "web1"] {
-            assert_eq!(machine_number(&foreign.parse().expect("a name"), "job", me), None, "{foreign}");
+    fn a_machine_belongs_to_one_account_in_one_network_and_one_kind() {
+        let (me, contract) = (Address::repeat_byte(0xab), Address::repeat_byte(2));
+        let ours = Mark::of(me, 1, contract);
+        let machine = machine_name("job", 7, &ours);
+        assert_eq!(machine_number(&machine, "job", &ours), Some(7));
+        assert_eq!(machine_number(&machine, "lease", &ours), None);
+        for other in [Mark::of(contract, 1, contract), Mark::of(me, 2, contract), Mark::of(me, 1, me)] {
+            assert_eq!(machine_number(&machine, "job", &other), None, "{other}");
+        }
+        for foreign in ["job-7", &format!("job-07-{ours}"), &format!("job-x-{ours}"), &format!("jobs-7-{ours}"), "web1"]
+        {
+            assert_eq!(machine_number(&foreign.parse().expect("a name"), "job", &ours), None, "{foreign}");
         }
     }
 

@@ -21,6 +21,7 @@ use sublet_base::{Address, B256, JobId, MachineId, Seconds, UnixTime};
 use sublet_chain::{DisputeRecord, DisputeStage, SeatStage};
 use sublet_market::agreement::{CourtRules, commitment};
 use sublet_wire::host::MachineView;
+use sublet_wire::workload::Mark;
 
 pub use vote::{lapsed, patience, wanted};
 
@@ -212,12 +213,12 @@ fn resolved(case: &Case, now: UnixTime, host: OnHost<'_>, policy: &Policy) -> Op
     }
 }
 
-/// Machines that bear one of `me`'s names but belong to no case: left by a lost store or by a dispute long over.
+/// Machines that bear a name of this mark but belong to no case: left by a lost store or by a dispute long over.
 ///
 /// Only true once every event up to the chain's head has become a case.
 #[must_use]
-pub fn orphans<C>(cases: &BTreeMap<JobId, C>, host: &BTreeMap<MachineId, MachineView>, me: Address) -> Vec<MachineId> {
-    let orphaned = |id: &&MachineId| job_of(id, me).is_some_and(|job| !cases.contains_key(&job));
+pub fn orphans<C>(cases: &BTreeMap<JobId, C>, host: &BTreeMap<MachineId, MachineView>, mark: &Mark) -> Vec<MachineId> {
+    let orphaned = |id: &&MachineId| job_of(id, mark).is_some_and(|job| !cases.contains_key(&job));
     host.keys().filter(orphaned).cloned().collect()
 }
 

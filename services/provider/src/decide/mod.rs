@@ -13,11 +13,12 @@ mod till;
 
 use std::collections::BTreeMap;
 
-use sublet_base::{Address, Amount, B256, MachineId, Seconds, UnixTime};
+use sublet_base::{Amount, B256, MachineId, Seconds, UnixTime};
 use sublet_chain::{DisputeRecord, JobRecord, JobState, LeaseRecord, LeaseState};
 use sublet_market::SignedAcceptance;
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
+use sublet_wire::workload::Mark;
 
 pub use account::{AccountAction, AccountPolicy, AccountView, decide_account};
 pub use till::{MOST_AT_ONCE, Till, next_settlement};
@@ -194,7 +195,7 @@ pub fn time_left(chain: Option<&OnChain>, now: UnixTime, policy: &Policy) -> Opt
     Some(Seconds(u32::try_from(next.since(now)).unwrap_or(u32::MAX)))
 }
 
-/// Machines that bear the name of an agreement of `me`'s but belong to no case: left by a lost store or by an agreement
+/// Machines that bear the name of an agreement of this mark but belong to no case: left by a lost store or by an agreement
 /// long over.
 ///
 /// Only true once every event up to the chain's head has become a case.
@@ -202,9 +203,9 @@ pub fn time_left(chain: Option<&OnChain>, now: UnixTime, policy: &Policy) -> Opt
 pub fn orphans(
     cases: &BTreeMap<Agreement, Case>,
     host: &BTreeMap<MachineId, MachineView>,
-    me: Address,
+    mark: &Mark,
 ) -> Vec<MachineId> {
-    let orphaned = |id: &&MachineId| agreement_of(id, me).is_some_and(|agreement| !cases.contains_key(&agreement));
+    let orphaned = |id: &&MachineId| agreement_of(id, mark).is_some_and(|agreement| !cases.contains_key(&agreement));
     host.keys().filter(orphaned).cloned().collect()
 }
 

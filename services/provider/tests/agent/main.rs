@@ -17,6 +17,7 @@ use sublet_market::{
 };
 use sublet_store::Expect;
 use sublet_wire::link::{Agreement, MachineState, RefusalReason};
+use sublet_wire::workload::Mark;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ONE: u128 = 10u128.pow(TOKEN_DECIMALS as u32);
@@ -215,7 +216,8 @@ async fn an_agreement_whose_block_was_replaced_leaves_nothing_to_the_next_of_its
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_wrong_documents_are_refused() -> Outcome {
     let mut net = Net::start().await?;
-    let mark = format!("{:x}", net.provider())[..8].to_owned();
+    let network = net.renter.domain();
+    let mark = Mark::of(net.provider(), network.chain_id, network.contract);
     net.host.put_orphan(&format!("lease-99-{mark}"));
     net.host.put_orphan("somebody-elses");
     net.host.put_orphan("lease-99-00000000");

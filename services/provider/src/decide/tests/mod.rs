@@ -10,7 +10,7 @@ use sublet_machine::Phase;
 use super::*;
 use crate::case::machine_of;
 use stories::{Story, live};
-use world::{NO_ROOM, OPENED, PROVIDER, document, job_world, lease_world, machine};
+use world::{NO_ROOM, OPENED, document, job_world, lease_world, machine, mark};
 
 /// An open lease, for other tests.
 pub(crate) fn lease_on_chain() -> OnChain {
@@ -108,7 +108,7 @@ fn at_the_last_moment_what_does_not_run_is_declined_whatever_else_is_to_do() {
         assert!(matches!(declined, Some(Action::Note(Note::Failed(_)))), "{declined:?}: looks up instead");
         case.learn(&Note::Handed(document()));
         case.learn(&Note::Creating);
-        let mut slow = machine(machine_of(case.id(), PROVIDER));
+        let mut slow = machine(machine_of(case.id(), &mark()));
         for phase in [Phase::Creating, Phase::Starting, Phase::Stopped] {
             slow.phase = phase;
             let declined = at(&case, OnHost::Here(&slow), 105);
@@ -129,12 +129,12 @@ fn nothing_may_take_longer_than_until_the_next_decision_is_due() {
 
 #[test]
 fn only_machines_named_like_an_agreement_can_be_orphans() {
-    let ours = ["lease-7", "lease-8", "job-9", "lease-07", "lease-x", "job-"].map(|name| format!("{name}-01010101"));
+    let ours = ["lease-7", "lease-8", "job-9", "lease-07", "lease-x", "job-"].map(|name| format!("{name}-{}", mark()));
     let names = ours.iter().map(String::as_str).chain(["web1", "lease-8", "lease-8-02020202"]);
     let host = names.map(|n| n.parse::<MachineId>().map(|id| (id.clone(), machine(id))));
     let host: BTreeMap<_, _> = host.flatten().collect();
     let case = lease_world().case();
     let cases = BTreeMap::from([(case.id(), case)]);
-    let found: Vec<_> = orphans(&cases, &host, PROVIDER).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["job-9-01010101", "lease-8-01010101"]);
+    let found: Vec<_> = orphans(&cases, &host, &mark()).iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["job-9", "lease-8"].map(|name| format!("{name}-{}", mark())));
 }

@@ -12,6 +12,7 @@ use sublet_market::agreement::{
 use sublet_market::{Acceptance, Class, MediatorSetId, SignedAcceptance};
 use sublet_wire::host::{MachineView, TaskResult};
 use sublet_wire::link::Agreement;
+use sublet_wire::workload::Mark;
 
 use crate::case::{Case, Note, Opened, machine_of};
 use crate::decide::{Action, OnChain, OnHost, Policy, Send, decide};
@@ -57,6 +58,11 @@ pub(super) enum Kill {
 
 /// Who is the provider here.
 pub(super) const PROVIDER: Address = Address::repeat_byte(1);
+
+/// What its machines bear.
+pub(super) fn mark() -> Mark {
+    Mark::of(PROVIDER, 1, Address::repeat_byte(0xc0))
+}
 
 fn opened(agreement: Agreement, start_within: u32) -> Opened {
     Opened {
@@ -257,7 +263,7 @@ impl World {
                     return false;
                 }
                 if kill != Kill::BeforeEffect {
-                    self.machine = Some(machine(machine_of(case.id(), PROVIDER)));
+                    self.machine = Some(machine(machine_of(case.id(), &mark())));
                 }
             }
             Action::Start => {
