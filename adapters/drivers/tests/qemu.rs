@@ -179,7 +179,8 @@ fn half_created(rig: &Rig) -> Vec<HalfCreate<'_>> {
         Box::new(move |spec| {
             let text = serde_json::to_vec(spec).expect("text");
             fs::write(folder(spec).join("spec.json"), text).expect("written");
-            fs::write(folder(spec).join("disk.next"), vec![0; 4096]).expect("written");
+            fs::create_dir_all(folder(spec).join("own")).expect("a folder");
+            fs::write(folder(spec).join("own/disk.next"), vec![0; 4096]).expect("written");
         }),
     ]
 }

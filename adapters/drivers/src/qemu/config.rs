@@ -1,7 +1,7 @@
 //! QEMU's command line for a machine: everything the guest sees. Pure.
 //!
 //! `microvm` has neither firmware nor PCI: disks, channel and network are virtio-mmio devices the kernel finds through
-//! ACPI. Disks are found by serial number, because that order means nothing. Paths are relative to the machine's folder.
+//! ACPI. Disks are found by serial number, because that order means nothing. Paths are relative to QEMU's own folder.
 
 use std::path::Path;
 
@@ -10,7 +10,9 @@ use sublet_base::{MiB, Vcpus};
 use sublet_machine::Clock;
 use sublet_wire::guest::{CLOCK_WORD, PORT_NAME};
 
-/// Unix socket of the monitor, in the machine's folder.
+/// QEMU's own folder in the machine's: what it opens and changes, and nothing that we rely on.
+pub(super) const OWN: &str = "own";
+/// Unix socket of the monitor, in QEMU's own folder.
 pub(super) const MONITOR: &str = "qmp.sock";
 /// Unix socket of the guest channel.
 pub(super) const CHANNEL: &str = "guest.sock";

@@ -1,8 +1,8 @@
 //! Virtual machines on QEMU: on the processor where the boot probe passes there, else emulated.
 //!
 //! ```text
-//! ROOT/machines/ID/  spec.json  disk.img (ext4, the machine's limit)  lock
-//!                    run.json (its processes)  qmp.sock  guest.sock  console
+//! ROOT/machines/ID/  spec.json  lock  run.json (its processes)  console
+//!                    own/  all that QEMU may change: disk.img (ext4, the machine's limit)  qmp.sock  guest.sock
 //! ```
 //! Each QEMU lives in a network namespace of its own, with one interface to its guest and no way out; as root in a control
 //! group and as a user that owns nothing, as an ordinary user in a user namespace; of the host's files it sees its own and
@@ -38,7 +38,7 @@ use crate::folder::{Folders, Kept, Lock, check_state, failed};
 use crate::helper::Helper;
 use crate::probed::Probed;
 use crate::{disk, files, netns};
-use config::{Boot, CHANNEL, DISK, MONITOR};
+use config::{Boot, CHANNEL, DISK, MONITOR, OWN};
 use limits::Limits;
 use monitor::{Monitor, Processors};
 use probe::Found;
@@ -105,8 +105,13 @@ impl QemuDriver {
         self.config.root.join(PARENT_LOCK)
     }
 
+    /// QEMU's own folder.
+    fn own(&self, id: &MachineId) -> PathBuf {
+        self.folders.of(id).join(OWN)
+    }
+
     fn monitor(&self, id: &MachineId) -> io::Result<Monitor> {
-        Monitor::open(&self.folders.of(id).join(MONITOR))
+        Monitor::open(&self.own(id).join(MONITOR))
     }
 
     /// What the processors of a machine do that has a QEMU.
@@ -209,7 +214,8 @@ impl Driver for QemuDriver {
             let kept = Kept { spec: spec.clone(), first_id: None };
             self.folders.keep(&kept).map_err(failed(id, "create"))?;
         }
-        let (path, size) = (self.folders.of(id).join(DISK), spec.resources.disk.bytes());
+        files::private_folder(&self.own(id)).map_err(failed(id, "create"))?;
+        let (path, size) = (self.own(id).join(DISK), spec.resources.disk.bytes());
         let made = lock.try_clone().and_then(|lock| disk::make(&path, size, 0, lock.into()));
         made.map_err(failed(id, "create"))?;
         self.prepared(id)
@@ -283,7 +289,7 @@ impl Driver for QemuDriver {
         if !folder.is_dir() {
             return Err(DriverError::NotFound(id.clone()));
         }
-        Ok(Prepared { guest_channel: folder.join(CHANNEL), console: folder.join(CONSOLE_FILE) })
+        Ok(Prepared { guest_channel: self.own(id).join(CHANNEL), console: folder.join(CONSOLE_FILE) })
     }
 
     fn dial(&self, id: &MachineId, port: u16) -> Result<TcpStream, DriverError> {
@@ -296,7 +302,7 @@ impl Driver for QemuDriver {
         let running = self.running(id, &[Observed::Running, Observed::Paused], "measure")?;
         let measure = || {
             let (memory_bytes, cpu_micros) = process::usage(running.qemu.pid)?;
-            Ok(MachineStats { memory_bytes, cpu_micros, disk_bytes: disk::used(&self.folders.of(id).join(DISK))? })
+            Ok(MachineStats { memory_bytes, cpu_micros, disk_bytes: disk::used(&self.own(id).join(DISK))? })
         };
         measure().map_err(failed(id, "measure"))
     }
@@ -304,6 +310,7 @@ impl Driver for QemuDriver {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
     use std::os::unix::net::UnixListener;
     use std::process::{Child, Command};
@@ -341,9 +348,21 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_of_a_version_that_gave_qemu_no_folder_can_be_deleted() {
+        let (_folder, driver, id, mut child) = with_qemu();
+        for name in [DISK, MONITOR, CHANNEL, CONSOLE_FILE] {
+            fs::write(driver.folders.of(&id).join(name), "x").expect("written");
+        }
+        driver.delete(&id).expect("deleted");
+        assert!(!child.wait().expect("ended").success(), "it was killed");
+        assert_eq!(driver.observe(&id).expect("looked"), Observed::Absent);
+    }
+
+    #[test]
     fn a_guest_that_can_never_run_again_is_done_away_with() {
         let (_folder, driver, id, mut child) = with_qemu();
-        let listener = UnixListener::bind(driver.folders.of(&id).join(MONITOR)).expect("bound");
+        files::private_folder(&driver.own(&id)).expect("made");
+        let listener = UnixListener::bind(driver.own(&id).join(MONITOR)).expect("bound");
         thread::spawn(move || {
             let lines = [
                 r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#,

@@ -18,7 +18,7 @@ use sublet_base::{GiB, MiB, Vcpus};
 use sublet_machine::{Capabilities, Clock, Isolation, Resources, Unusable};
 use sublet_wire::guest::PROBE_MARKER;
 
-use super::config::{self, Backend, Boot, Engine, MONITOR};
+use super::config::{self, Backend, Boot, Engine, MONITOR, OWN};
 use super::limits::{self, Limits};
 use super::monitor::{Monitor, Processors};
 use super::start::{self, CONSOLE_FILE, Launch, Running};
@@ -187,7 +187,7 @@ fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) ->
     };
     // What a probe that was killed left behind.
     clear()?;
-    files::private_folder(&folder)?;
+    files::private_folder(&folder.join(OWN))?;
     let resources = Resources { vcpus: Vcpus(1), memory: MiB(256), disk: GiB(0), pids: 0 };
     let boot =
         Boot { engine, kernel: &config.kernel, initrd: &config.initrd, words: "sublet.mode=probe", clock: Clock::Host };
@@ -207,7 +207,7 @@ fn boot(config: &QemuConfig, engine: Engine, deadline: Duration, group: &str) ->
 fn watch(folder: &Path, running: &Running, deadline: Duration) -> io::Result<()> {
     let begun = Instant::now();
     while running.qemu.is_alive()? {
-        let broken = Monitor::open(&folder.join(MONITOR)).and_then(|mut monitor| monitor.processors());
+        let broken = Monitor::open(&folder.join(OWN).join(MONITOR)).and_then(|mut monitor| monitor.processors());
         if broken.is_ok_and(|processors| processors == Processors::Broken) {
             return Err(io::Error::other("QEMU reports an internal error"));
         }

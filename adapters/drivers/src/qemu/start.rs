@@ -22,7 +22,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{getegid, geteuid, setsid};
 use serde::{Deserialize, Serialize};
 
-use super::config::{self, Backend, CHANNEL, MONITOR};
+use super::config::{self, Backend, CHANNEL, MONITOR, OWN};
 use super::console::CONSOLE;
 use super::limits::Limits;
 use super::monitor::Monitor;
@@ -45,13 +45,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What to start.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Launch {
-    /// The machine's folder, which becomes the working directory.
+    /// The machine's folder; QEMU's own within it becomes the working directory.
     pub(super) folder: PathBuf,
     pub(super) program: PathBuf,
     /// All flags but those about descriptors.
     pub(super) args: Vec<String>,
     pub(super) limits: Option<Limits>,
-    /// Files it reads, besides those in its folder.
+    /// Files it reads, besides those in its own folder.
     pub(super) reads: Vec<PathBuf>,
 }
 
@@ -102,8 +102,9 @@ impl Running {
                 }
             }
         }
-        for file in [MONITOR, CHANNEL, RUNNING] {
-            match fs::remove_file(folder.join(file)) {
+        let own = folder.join(OWN);
+        for file in [own.join(MONITOR), own.join(CHANNEL), folder.join(RUNNING)] {
+            match fs::remove_file(file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
@@ -131,7 +132,7 @@ pub(super) fn start(helper: &Helper, launch: &Launch, lock: &Lock) -> io::Result
         Running::load(&launch.folder)?.ok_or_else(|| io::Error::other("the helper left no trace of itself"))?;
     let begun = Instant::now();
     loop {
-        match Monitor::open(&launch.folder.join(MONITOR)) {
+        match Monitor::open(&launch.folder.join(OWN).join(MONITOR)) {
             Ok(_) => return Ok(running),
             Err(_) if !running.qemu.is_alive()? => return Err(io::Error::other(said(&launch.folder))),
             Err(e) if begun.elapsed() > PATIENCE => return Err(e),
@@ -191,6 +192,7 @@ fn prepare(launch: &Launch) -> Result<Command, String> {
     fence::close(&launch.folder, &reads).map_err(told("fence off the host's files"))?;
     let mut command = Command::new(&launch.program);
     command.args(&launch.args).args(config::network(backend, network.as_raw_fd())).env_clear();
+    command.current_dir(launch.folder.join(OWN));
     std::mem::forget(network);
     let errors = console.try_clone().map_err(told("share the console"))?;
     command.stdin(Stdio::null()).stdout(Stdio::from(console)).stderr(Stdio::from(errors));
