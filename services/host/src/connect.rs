@@ -1,9 +1,8 @@
-//! Connections into machines, bounded: each dial takes a thread and a helper, each connection a descriptor, and no renter
-//! may take them from the others.
+//! Connections into machines and streams of their logs, bounded: each dial takes a thread and a helper, each connection
+//! and each stream a descriptor, and no renter may take them from the others.
 
 use std::sync::Arc;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sublet_base::MachineId;
 use sublet_daemon::with_causes;
 use sublet_machine::DriverError;
@@ -20,25 +19,35 @@ const MOST_OPEN: usize = 256;
 const MOST_DIALLING: usize = 16;
 /// Dials into all machines at once: far fewer than there are threads for blocking calls.
 const MOST_DIALLING_TOGETHER: usize = 128;
-/// Descriptors that are enough for every machine's connections.
-const DESCRIPTORS: u64 = 65_536;
+/// Streams of one machine's logs at once.
+const MOST_LOGS: usize = 16;
 
-/// The ways into one machine.
+/// The ways into one machine, and to what it wrote.
 #[derive(Clone, Debug)]
 pub(crate) struct Doors {
     open: Arc<Semaphore>,
     dialling: Arc<Semaphore>,
+    logs: Arc<Semaphore>,
 }
 
 impl Doors {
     pub(crate) fn new() -> Self {
-        Self { open: Arc::new(Semaphore::new(MOST_OPEN)), dialling: Arc::new(Semaphore::new(MOST_DIALLING)) }
+        let most = |count| Arc::new(Semaphore::new(count));
+        Self { open: most(MOST_OPEN), dialling: most(MOST_DIALLING), logs: most(MOST_LOGS) }
     }
 }
 
 /// The turns to dial of all machines.
 pub(crate) fn turns() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MOST_DIALLING_TOGETHER))
+}
+
+/// A place among those who read the machine's logs: keep it as long as the stream.
+pub(crate) fn reader(shared: &Shared, id: &MachineId) -> Result<OwnedSemaphorePermit, Status> {
+    let full = |_| {
+        Status::resource_exhausted(format!("{id} has {MOST_LOGS} streams of its logs; try again when one has ended"))
+    };
+    shared.handle(id).map_err(status)?.doors.logs.try_acquire_owned().map_err(full)
 }
 
 /// A connection to a port inside a machine, and its place among the machine's: keep it as long as the connection.
@@ -76,13 +85,4 @@ pub(crate) async fn dial(
     let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
     let stream = ready.and_then(|()| TcpStream::from_std(stream)).map_err(|e| Status::internal(e.to_string()))?;
     Ok((stream, place))
-}
-
-/// Lets this process have enough descriptors, as far as the system allows.
-pub(crate) fn raise_descriptors() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard.min(DESCRIPTORS)), hard));
-    if let Err(e) = raised {
-        tracing::warn!(error = %e, "cannot raise the number of descriptors");
-    }
 }

@@ -29,7 +29,7 @@ pub use ports::{Images, PortError, Ports, Records, StoredRecords};
 pub use record::Record;
 pub use socket::SocketError;
 
-use sublet_daemon::{CancellationToken, DataDir, LockError};
+use sublet_daemon::{CancellationToken, DataDir, LockError, raise_descriptors};
 use sublet_wire::host::v1::host_server::HostServer;
 use sublet_wire::host::{DESCRIPTORS, MAX_MESSAGE};
 use thiserror::Error;
@@ -70,7 +70,7 @@ pub enum HostError {
 /// # Errors
 /// [`HostError`].
 pub async fn run(config: HostConfig, ports: Ports, shutdown: CancellationToken) -> Result<(), HostError> {
-    connect::raise_descriptors();
+    raise_descriptors();
     let _held = lock(&config).await.map_err(|e| HostError::Folder(e.into()))?;
     let total = config.capacity.total(&config.data).map_err(|e| HostError::Folder(e.into()))?;
     let listener = socket::listen(&config.socket)?;

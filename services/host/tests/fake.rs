@@ -295,6 +295,30 @@ async fn a_machine_has_only_so_many_connections_and_the_host_the_descriptors_for
 }
 
 #[tokio::test]
+async fn a_machine_has_only_so_many_streams_of_its_logs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(folder.path()).await;
+    for name in ["box", "other"] {
+        host.client.create(request(name, login())).await.expect("created");
+        host.client.start(&id(name)).await.expect("started");
+    }
+    let follow = async |name| host.client.logs(&id(name), LogSource::Console, true).await;
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(follow("box").await.expect("there is room"));
+    }
+    let refused = follow("box").await.err();
+    assert!(matches!(&refused, Some(HostError::NoRoom(why)) if why.contains("16 streams")), "{refused:?}");
+    drop(follow("other").await.expect("another's are counted apart"));
+    open.pop();
+    open.push(eventually("there is room again", async || follow("box").await.ok()).await);
+    host.client.stop(&id("box"), Seconds(1)).await.expect("stopped");
+    // What has come to its end has no place any more, though its reader is still there.
+    drop(eventually("one has ended", async || follow("box").await.ok()).await);
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn connections_that_nobody_reads_hold_nobody_else_up() {
     let folder = tempfile::tempdir().expect("a folder");
     let host = host(folder.path()).await;

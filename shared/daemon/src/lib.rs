@@ -1,5 +1,6 @@
 //! What every long-running program here needs and none should write twice: configuration, logging, supervised tasks
-//! with an ordered shutdown, retries, errors for people, private files, and the lock on a data directory.
+//! with an ordered shutdown, enough descriptors, retries, errors for people, private files, and the lock on a data
+//! directory.
 //!
 //! ```no_run
 //! # use sublet_daemon::{DataDir, Supervisor, config, shutdown_on_signals};
@@ -18,6 +19,7 @@
 mod chores;
 pub mod config;
 mod data_dir;
+mod descriptors;
 mod private_file;
 mod report;
 mod retry;
@@ -26,6 +28,7 @@ pub mod telemetry;
 
 pub use chores::{Chores, Failed};
 pub use data_dir::{DataDir, LockError};
+pub use descriptors::raise_descriptors;
 pub use private_file::{FileError, create_private, create_private_dir, read_secret, write_private};
 pub use report::{Advised, NextStep, report, with_causes};
 pub use retry::{Backoff, RetryError, Retryable, retry};

@@ -9,12 +9,12 @@ use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::PeerKey;
 use sublet_chain::Ledger;
-use sublet_daemon::shutdown_on_signals;
 
 use crate::home::Home;
 use crate::output::{Output, table};
+use crate::roles::begin;
 use crate::roles::gateway::{self, GatewayFlags};
-use crate::roles::log::{self, Talk};
+use crate::roles::log::Talk;
 use crate::session::Session;
 
 /// Flags of `sublet gateway`.
@@ -58,8 +58,7 @@ impl Args {
     /// Runs the action.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         let Action::Run { listen, status, config } = self.action else { return list(home, output).await };
-        log::start(config.as_deref(), Talk::Changes)?;
-        let shutdown = shutdown_on_signals()?;
+        let shutdown = begin(config.as_deref(), Talk::Changes)?;
         let elsewhere = || "choose another address with --listen, or with --status for the status page".to_owned();
         let gateway = gateway::start(home, config, &GatewayFlags { listen, status }, elsewhere).await?;
         let running = Running { relay: format!("http://{}", gateway.address()), peer_key: gateway.peer_key() };

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use sublet_daemon::shutdown_on_signals;
 
 use crate::home::Home;
 use crate::output::Output;
+use crate::roles::begin;
 use crate::roles::host::{self, HostFlags, Kinds};
-use crate::roles::log::{self, Talk};
+use crate::roles::log::Talk;
 
 /// Flags of `sublet host`.
 #[derive(Debug, clap::Args)]
@@ -42,8 +42,7 @@ impl Args {
     /// Runs until told to stop.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
         let Action::Run { socket, config, simulate } = self.action;
-        log::start(config.as_deref(), Talk::Changes)?;
-        let shutdown = shutdown_on_signals()?;
+        let shutdown = begin(config.as_deref(), Talk::Changes)?;
         let config = host::configuration(home, host::DEFAULT, config, &HostFlags { socket })?;
         let socket = config.socket.display().to_string();
         let host = host::start(config, if simulate { Kinds::Simulated } else { Kinds::Real }).await?;

@@ -8,15 +8,14 @@ use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount, UnixTime};
 use sublet_chain::{Branch, Call, Event, Ledger, MediatorRecord, MediatorSetRecord};
-use sublet_daemon::shutdown_on_signals;
 use sublet_market::MediatorSetId;
 use sublet_mediator::{BadConfig, MediatorConfig};
 
 use crate::commands::account::take_out;
 use crate::home::Home;
 use crate::output::{Advise, Output, refuse};
-use crate::roles::log::{self, Talk};
-use crate::roles::{host, ledger, mediator};
+use crate::roles::log::Talk;
+use crate::roles::{begin, host, ledger, mediator};
 use crate::session::{As, Session, tx_key};
 
 /// What `init` writes.
@@ -155,8 +154,7 @@ fn is_name(stem: &str) -> bool {
 
 async fn run(home: &Home, output: Output, host: &str, file: Option<PathBuf>, who: &As) -> Result<()> {
     let file = mediator::file(file);
-    log::start(file.as_deref(), Talk::Changes)?;
-    let shutdown = shutdown_on_signals()?;
+    let shutdown = begin(file.as_deref(), Talk::Changes)?;
     let network = home.network()?;
     let config = mediator::configuration(&network, file)?;
     let wallet = who.wallet(home)?;

@@ -8,15 +8,14 @@ use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::{Address, Amount};
 use sublet_chain::{Ledger, ProviderRecord};
-use sublet_daemon::shutdown_on_signals;
 use sublet_wire::solver::{OfferQuery, OfferView};
 
 use crate::commands::account::take_out;
 use crate::home::Home;
 use crate::offers::book;
 use crate::output::{Advise, Output, refuse};
-use crate::roles::log::{self, Talk};
-use crate::roles::{host, ledger, provider};
+use crate::roles::log::Talk;
+use crate::roles::{begin, host, ledger, provider};
 use crate::session::{As, Session};
 
 /// What `init` writes. Prices are token units a second; 10^18 units are one SUB.
@@ -100,8 +99,7 @@ fn init(file: &Path, output: Output) -> Result<()> {
 }
 
 async fn run(home: &Home, output: Output, host: &str, file: Option<PathBuf>, who: &As) -> Result<()> {
-    log::start(file.as_deref(), Talk::Changes)?;
-    let shutdown = shutdown_on_signals()?;
+    let shutdown = begin(file.as_deref(), Talk::Changes)?;
     let network = home.network()?;
     let config = provider::configuration(&network, file)?;
     let wallet = who.wallet(home)?;

@@ -8,11 +8,11 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde::Serialize;
 use sublet_base::Address;
-use sublet_daemon::shutdown_on_signals;
 
 use crate::home::Home;
 use crate::output::Output;
-use crate::roles::log::{self, Talk};
+use crate::roles::begin;
+use crate::roles::log::Talk;
 use crate::roles::solver::{self, SolverFlags};
 use crate::session::As;
 
@@ -60,8 +60,7 @@ impl Args {
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        log::start(config.as_deref(), Talk::Changes)?;
-        let shutdown = shutdown_on_signals()?;
+        let shutdown = begin(config.as_deref(), Talk::Changes)?;
         let network = home.network()?;
         let wallet = who.wallet(home)?;
         let account = wallet.address();

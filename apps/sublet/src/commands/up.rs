@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sublet_base::Address;
-use sublet_daemon::{DataDir, LockError, Supervisor, shutdown_on_signals};
+use sublet_daemon::{DataDir, LockError, Supervisor};
 use sublet_link::GatewayUrl;
 use sublet_market::MediatorSetId;
 
 use crate::home::{Home, Network};
 use crate::output::{Advise, Output};
+use crate::roles::begin;
 use crate::roles::court;
 use crate::roles::host::Kinds;
-use crate::roles::log::{self, Talk};
+use crate::roles::log::Talk;
 use crate::roles::network::{self, Choice, Ports, Scale, Up};
 
 /// Flags of `sublet up`.
@@ -62,8 +63,7 @@ struct Answer<'a> {
 impl Args {
     /// Runs until told to stop.
     pub(crate) async fn run(self, home: &Home, output: Output) -> Result<ExitCode> {
-        log::start(None, if self.verbose { Talk::Changes } else { Talk::Problems })?;
-        let shutdown = shutdown_on_signals()?;
+        let shutdown = begin(None, if self.verbose { Talk::Changes } else { Talk::Problems })?;
         let lock = DataDir::lock(home.root().join("run")).map_err(already_up)?;
         // Before the reset, which forgets those of the last time.
         let ports = Ports::choose(home, self.port.map_or(Choice::Remembered, Choice::From))?;
