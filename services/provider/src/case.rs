@@ -117,6 +117,8 @@ pub enum Note {
     Judged(Verdict, UnixTime),
     /// The renter's signed acceptance; `None` if the contract did not want it.
     Accepted(Option<Box<SignedAcceptance>>),
+    /// The acceptance was sent and cost its gas, and the contract did not take it. It is dropped.
+    InVain,
     /// The whole result was sent to the renter.
     Fetched,
     /// The host cannot make its machine yet, for this reason.
@@ -144,7 +146,7 @@ impl Note {
             Self::Started => ("start", StepState::Done),
             Self::Finished(_) | Self::Judged(..) => ("result", StepState::Done),
             Self::Accepted(Some(_)) => ("acceptance", StepState::Done),
-            Self::Accepted(None) => ("acceptance", StepState::Undone),
+            Self::Accepted(None) | Self::InVain => ("acceptance", StepState::Undone),
             Self::Fetched => ("fetched", StepState::Done),
             Self::Hindered(_) => ("hindered", StepState::Done),
             Self::Failed(_) => ("failed", StepState::Done),
@@ -180,6 +182,8 @@ pub struct Case {
     pub verdict: Option<Verdict>,
     /// The renter's acceptance.
     pub acceptance: Option<SignedAcceptance>,
+    /// One cost gas in vain: from then on only one that a key signed is taken.
+    pub in_vain: bool,
     /// The renter has the result.
     pub fetched: bool,
     /// Why the host has not made its machine yet.
@@ -210,6 +214,7 @@ impl Case {
             finished: None,
             verdict: None,
             acceptance: None,
+            in_vain: false,
             fetched: false,
             hindered: None,
             failed: None,
@@ -254,6 +259,7 @@ impl Case {
                 self.verdict = Some(verdict.clone());
             }
             Note::Accepted(acceptance) => self.acceptance = acceptance.as_deref().cloned(),
+            Note::InVain => (self.acceptance, self.in_vain) = (None, true),
             Note::Fetched => self.fetched = true,
             Note::Hindered(reason) => self.hindered = Some(reason.clone()),
             Note::Failed(reason) => self.failed = Some(reason.clone()),

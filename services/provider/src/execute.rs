@@ -114,6 +114,7 @@ fn tell(id: Agreement, note: &Note) {
         | Note::Started
         | Note::Removed
         | Note::Accepted(_)
+        | Note::InVain
         | Note::Fetched
         | Note::Hindered(_)
         | Note::Missing(None)

@@ -8,7 +8,7 @@ use sublet_base::{Amount, JobId, LeaseId, PeerKey};
 use sublet_chain::{Call, LeaseState, ReadError};
 use sublet_client::HostError;
 use sublet_machine::{Guest, Phase};
-use sublet_market::{Acceptance, BadWorkload, Signature, SignedAcceptance, Unproven, sums};
+use sublet_market::{Acceptance, BadWorkload, Domain, Signature, SignedAcceptance, Unproven, sums};
 use sublet_store::StoreError;
 use sublet_wire::host::{LogSource, MachineView};
 use sublet_wire::link::{
@@ -146,6 +146,21 @@ fn finished(case: Case) -> Result<(Case, Finished), Refusal> {
     }
 }
 
+/// Whether the contract is to be asked about an acceptance. A signature that is no key's may be a contract account's, which
+/// may answer otherwise once it costs gas: it may do so once.
+fn worth_asking(case: &Case, signed: &SignedAcceptance, domain: &Domain) -> Result<(), Refusal> {
+    match signed.verify(domain, case.opened.renter) {
+        Err(error @ Unproven::OtherSigner { .. }) => Err(refuse(RefusalReason::Invalid, error.to_string())),
+        // With another last byte the contract takes it for no key's, and asks the account's code (EIP-7702).
+        Ok(()) if matches!(signed.signature.bytes(), [.., 27 | 28]) => Ok(()),
+        Ok(()) | Err(Unproven::NotAKey) if case.in_vain => Err(refuse(RefusalReason::Invalid, IN_VAIN)),
+        Ok(()) | Err(Unproven::NotAKey) => Ok(()),
+    }
+}
+
+const IN_VAIN: &str = "an acceptance of this job failed on chain: only one that a key signed is taken now; without one the \
+                       result is submitted, and paid after the challenge window";
+
 /// What a finished job costs.
 fn asked(case: &Case, finished: &Finished) -> Amount {
     sums::job_cost(case.opened.price, finished.result.seconds, case.opened.duration, Amount(u128::MAX))
@@ -233,12 +248,11 @@ impl PeerHandler for Peers {
             return Err(refuse(RefusalReason::Invalid, format!("the job costs {least}")));
         }
         let signed = SignedAcceptance { acceptance, signature };
-        if let Err(error @ Unproven::OtherSigner { .. }) =
-            signed.verify(&self.state.ledger.domain(), case.opened.renter)
-        {
-            return Err(refuse(RefusalReason::Invalid, error.to_string()));
-        }
+        let domain = self.state.ledger.domain();
+        worth_asking(&case, &signed, &domain)?;
         self.payable(&signed).await?;
+        // Another one may have failed while the chain was asked.
+        worth_asking(&self.case(peer, case.id())?, &signed, &domain)?;
         let note = Note::Accepted(Some(Box::new(signed)));
         self.state.note(case.id(), note).await.map_err(|e| from_store(&e))?;
         tracing::info!(agreement = %case.id(), "the renter accepted the result");
@@ -319,5 +333,60 @@ fn on_host(machine: &MachineView) -> MachineState {
         (Phase::Pausing | Phase::Paused | Phase::Resuming | Phase::Stopping | Phase::Deleting | Phase::Deleted, _) => {
             preparing("the machine stands still")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sublet_base::{Address, B256, Price, Seconds, UnixTime};
+    use sublet_chain::Wallet;
+    use sublet_market::Class;
+
+    use super::*;
+    use crate::case::Opened;
+
+    #[test]
+    fn once_one_cost_gas_in_vain_only_a_keys_acceptance_is_taken() {
+        let (wallet, domain) = (Wallet::random(), Domain { chain_id: 31_337, contract: Address::repeat_byte(4) });
+        let acceptance = Acceptance { job: JobId(7), result_hash: B256::repeat_byte(7), cost: Amount(10) };
+        let by_key = wallet.sign_acceptance(acceptance.clone(), &domain).expect("signs");
+        let with = |bytes| SignedAcceptance {
+            acceptance: acceptance.clone(),
+            signature: Signature::new(bytes).expect("short"),
+        };
+        let code = with(vec![0]);
+        // Its parity in another way, and with something after it.
+        let mut bytes = by_key.signature.bytes().to_vec();
+        bytes[64] -= 27;
+        let nearly = with(bytes.clone());
+        bytes[64] += 27;
+        bytes.push(27);
+        let longer = with(bytes);
+
+        let mut case = Case::new(Opened {
+            agreement: Agreement::Job(JobId(7)),
+            renter: wallet.address(),
+            offer: B256::ZERO,
+            order: None,
+            workload: B256::ZERO,
+            peer_key: PeerKey([9; 32]),
+            class: Class::None,
+            price: Price(1),
+            duration: Seconds(100),
+            start_by: UnixTime(100),
+        });
+        let taken = |case: &Case| [&by_key, &code, &nearly, &longer].map(|s| worth_asking(case, s, &domain).is_ok());
+        assert_eq!(taken(&case), [true; 4]);
+        case.learn(&Note::Accepted(Some(Box::new(code.clone()))));
+        case.learn(&Note::Accepted(None));
+        assert_eq!(taken(&case), [true; 4], "that it was refused cost nothing");
+        case.learn(&Note::Accepted(Some(Box::new(code.clone()))));
+        case.learn(&Note::InVain);
+        assert_eq!(case.acceptance, None);
+        assert_eq!(taken(&case), [true, false, false, false]);
+        case.learn(&Note::Accepted(Some(Box::new(by_key.clone()))));
+        assert_eq!(taken(&case), [true, false, false, false], "for good");
+        let why = worth_asking(&case, &code, &domain).expect_err("as above");
+        assert_eq!(why, refuse(RefusalReason::Invalid, IN_VAIN));
     }
 }

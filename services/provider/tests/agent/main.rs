@@ -136,6 +136,43 @@ async fn refuses_what_the_contract_would(net: &Net, job: JobId) -> Outcome {
     Ok(())
 }
 
+/// Code of an account that signs anything when it is only asked, and fails in a transaction: by the price of its gas.
+const TWO_FACED: &str = "0x3a601257631626ba7e60e01b5f5260205ff35b5f5ffd";
+
+/// Asking a renter's code beforehand binds it to nothing. Its key, which any delegated account has too, cannot lie.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renters_code_makes_the_provider_pay_in_vain_once() -> Outcome {
+    let mut net = Net::start().await?;
+    net.start_agent().await?;
+    let (work, document) = net.open(Kind::Job, &job("moo"), 100).await?;
+    hand_over(&net, work, &document).await;
+    let id = job_id(work);
+    let result_hash = net
+        .ask("the result", |peers| async move { peers.result(RENTER_PEER, id).await.map(|archive| archive.hash) })
+        .await;
+    net.rpc("anvil_setCode", serde_json::json!([net.renter_wallet.address(), TWO_FACED])).await?;
+
+    let unsigned = Acceptance { job: id, result_hash, cost: Amount(3 * 2_000) };
+    let accept_by_code = async |net: &Net| -> Outcome<Result<(), sublet_wire::link::Refusal>> {
+        let peers = net.ask("an agent", |peers| async move { Ok(peers) }).await;
+        Ok(peers.accept(RENTER_PEER, unsigned.clone(), "0x00".parse()?).await)
+    };
+    accept_by_code(&net).await??;
+    let refused_for_good = async |net: &Net| {
+        let answer = accept_by_code(net).await;
+        matches!(answer, Ok(Err(refusal)) if refusal.to_string().contains("failed on chain"))
+    };
+    eventually("no other to be taken", || refused_for_good(&net)).await;
+    net.kill_agent().await;
+    net.start_agent().await?;
+    assert!(refused_for_good(&net).await, "it was written down");
+
+    accept(&net, id, "moo").await?;
+    job_is(&net, id, JobState::Ended).await;
+    assert_eq!(net.renter.job(id).await?.map(|j| j.end), Some(JobEnd::Settled));
+    net.stop_agent().await
+}
+
 fn broken() -> sublet_wire::link::Refusal {
     sublet_wire::link::Refusal::new(RefusalReason::Internal, "cut off")
 }
