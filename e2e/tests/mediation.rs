@@ -17,6 +17,7 @@ use sublet_e2e::roles::{RENTS, Seller};
 use sublet_e2e::sublet::Sublet;
 use sublet_e2e::traces::{Traces, processes_of};
 use sublet_e2e::wait;
+use sublet_wire::workload::Mark;
 
 /// Odd, so that a lost fee cannot be halved evenly.
 const FEE: u128 = 1_000_000_000_000_001;
@@ -126,8 +127,10 @@ impl Scene {
     }
 
     /// What an account's machines bear in their names.
-    fn mark(account: &str) -> String {
-        account[2..10].to_lowercase()
+    fn mark(&self, account: &str) -> Result<Mark> {
+        let known = self.network.known()?;
+        let chain = known["chain_id"].as_u64().context("no chain")?;
+        Ok(Mark::of(account.parse()?, chain, known["contract"].as_str().context("no contract")?.parse()?))
     }
 
     fn dispute(&self, id: u64) -> Result<()> {
@@ -165,8 +168,8 @@ impl Scene {
 
     /// Each mediator has a machine of its own, which is seen running.
     fn until_run_again(&mut self, id: u64) -> Result<()> {
-        let machine = |mediator: &Mediator| format!("mediation-{id}-{}", Self::mark(&mediator.account));
-        let mut missing: Vec<_> = self.mediators.iter().map(machine).collect();
+        let machine = |mediator: &Mediator| Ok(format!("mediation-{id}-{}", self.mark(&mediator.account)?));
+        let mut missing = self.mediators.iter().map(machine).collect::<Result<Vec<_>>>()?;
         let seen = wait::until("every mediator to run the job again", PATIENCE, || {
             let mut left = Vec::new();
             for machine in missing.drain(..) {
@@ -295,7 +298,7 @@ fn a_wrong_result_is_overturned(scene: &mut Scene) -> Result<()> {
     let id = scene.contract.agreements()? + 1;
     let command = ["--json", "run", "./late.toml", "-i", "message=moo", "--no-accept"];
     let run = spawn(&scene.sublet, &command)?;
-    let machine = format!("{}-{}", Scene::name(id), Scene::mark(&scene.seller.account));
+    let machine = format!("{}-{}", Scene::name(id), scene.mark(&scene.seller.account)?);
     let found = || Ok(processes_of(&machine, "/usr/bin/perl")?.first().copied());
     let process = wait::until("the job to run", PATIENCE, found).with_context(|| scene.seller.agent.output())?;
     let cow = format!("/proc/{process}/root/usr/share/cowsay/cows/default.cow");
