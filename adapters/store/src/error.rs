@@ -67,14 +67,6 @@ pub enum StoreError {
         /// Its key.
         key: String,
     },
-    /// A journal key that already stands for something else.
-    #[error("journal key `{key}` already stands for another {kind}")]
-    KeyTaken {
-        /// The key.
-        key: String,
-        /// The kind of the entry that has it.
-        kind: String,
-    },
     /// No journal entry with this key is open.
     #[error("no open journal entry `{key}`")]
     NotOpen {

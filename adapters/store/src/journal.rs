@@ -63,13 +63,15 @@ pub struct Entry {
     pub steps: Vec<StepRecord>,
 }
 
-/// What [`Journal::begin`] found.
-#[derive(Clone, Debug, PartialEq)]
+/// What [`Tx::begin_entry`] found under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// The effect starts now.
-    New(Entry),
-    /// It had begun before: go on from its records, or see how it ended.
-    Known(Entry),
+    /// Nothing: the effect starts now.
+    New,
+    /// The same effect, open or over.
+    Known,
+    /// Another effect, which is set aside: this one starts now.
+    Instead,
 }
 
 impl Entry {
@@ -105,17 +107,6 @@ pub struct Journal {
 impl Journal {
     pub(crate) fn new(store: Store) -> Self {
         Self { store }
-    }
-
-    /// Opens the effect `key`, or returns what is known of it. Call it before the first step.
-    ///
-    /// # Errors
-    /// [`StoreError::KeyTaken`] if the key stands for another kind or payload, or the database fails.
-    pub async fn begin<T: Serialize + Sync>(&self, key: &str, kind: &str, payload: &T) -> Result<Begun, StoreError> {
-        let mut tx = self.store.begin().await?;
-        let begun = tx.begin_entry(key, kind, payload).await?;
-        tx.commit().await?;
-        Ok(begun)
     }
 
     /// Records how far a step has come. Durable when this returns.
@@ -188,58 +179,41 @@ impl Journal {
 }
 
 impl Tx {
-    /// [`Journal::begin`] as part of this transaction.
+    /// Opens the effect `key`, before its first step. `same` says whether what is known under this key is the same effect; if
+    /// not, that is ended and kept under another key.
     ///
     /// # Errors
-    /// As there.
-    pub async fn begin_entry<T: Serialize + Sync>(
+    /// [`StoreError::Unreadable`] if another version wrote what is known, or the database fails.
+    pub async fn begin_entry<T: Serialize + DeserializeOwned + Sync>(
         &mut self,
         key: &str,
         kind: &str,
         payload: &T,
+        same: impl FnOnce(&T) -> bool + Send,
     ) -> Result<Begun, StoreError> {
-        let payload = to_value(payload)?;
-        if let Some(entry) = find(&mut self.inner, key).await? {
-            return if entry.kind == kind && entry.payload == payload {
-                Ok(Begun::Known(entry))
-            } else {
-                Err(StoreError::KeyTaken { key: entry.key, kind: entry.kind })
-            };
+        let found = match find(&mut self.inner, key).await? {
+            Some(entry) if entry.kind == kind && same(&from_value(&entry.payload)?) => return Ok(Begun::Known),
+            Some(_) => Begun::Instead,
+            None => Begun::New,
+        };
+        if found == Begun::Instead {
+            sqlx::query(
+                "UPDATE journal_entry SET key = key || ' #' || id, state = 'completed',
+                    finished_at = coalesce(finished_at, unixepoch()) WHERE key = ?",
+            )
+            .bind(key)
+            .execute(&mut *self.inner)
+            .await
+            .doing("set a journal entry aside")?;
         }
         sqlx::query("INSERT INTO journal_entry (key, kind, payload, state) VALUES (?, ?, ?, 'open')")
             .bind(key)
             .bind(kind)
-            .bind(payload.to_string())
+            .bind(to_value(payload)?.to_string())
             .execute(&mut *self.inner)
             .await
             .doing("begin a journal entry")?;
-        let (key, kind) = (key.to_owned(), kind.to_owned());
-        Ok(Begun::New(Entry { key, kind, payload, state: EntryState::Open, steps: Vec::new() }))
-    }
-
-    /// The entry with this key, open or not, as this transaction sees it.
-    ///
-    /// # Errors
-    /// As [`Journal::entry`].
-    pub async fn entry(&mut self, key: &str) -> Result<Option<Entry>, StoreError> {
-        find(&mut self.inner, key).await
-    }
-
-    /// Ends the entry with this key if it is open, and frees the key: it will stand for something else. What was recorded is
-    /// kept under another key.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn set_aside(&mut self, key: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE journal_entry SET key = key || ' #' || id, state = 'completed',
-                finished_at = coalesce(finished_at, unixepoch()) WHERE key = ?",
-        )
-        .bind(key)
-        .execute(&mut *self.inner)
-        .await
-        .doing("set a journal entry aside")?;
-        Ok(())
+        Ok(found)
     }
 
     /// [`Journal::record`] as part of this transaction.
@@ -329,6 +303,10 @@ fn one_row(rows: u64, key: &str) -> Result<(), StoreError> {
 
 fn to_value<T: Serialize>(value: &T) -> Result<Value, StoreError> {
     serde_json::to_value(value).map_err(|source| StoreError::Unwritable { what: "journal entry", source })
+}
+
+fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, StoreError> {
+    T::deserialize(value).map_err(|error| StoreError::Unreadable { what: "journal entry", problem: error.to_string() })
 }
 
 fn from_text(text: &str) -> Result<Value, StoreError> {

@@ -18,19 +18,26 @@ fn scratch() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
+async fn begin(store: &Store, key: &str, payload: Value) -> Result<Begun, StoreError> {
+    let mut tx = store.begin().await?;
+    let begun = tx.begin_entry(key, "kind", &payload, |known| *known == payload).await?;
+    tx.commit().await?;
+    Ok(begun)
+}
+
 #[tokio::test]
 async fn the_journal_says_what_a_crash_left_half_done() -> Outcome {
     let (_folder, path) = scratch();
     {
         let store = Store::open(&path).await?;
         let journal = store.journal();
-        assert!(matches!(journal.begin("lease-7/start", "start", &json!({"lease": 7})).await?, Begun::New(_)));
+        assert_eq!(begin(&store, "lease-7/start", json!({"lease": 7})).await?, Begun::New);
         journal.record("lease-7/start", "machine", StepState::Intended, &json!({"id": "lease-7"})).await?;
         journal.record("lease-7/start", "machine", StepState::Done, &json!({"id": "lease-7"})).await?;
         journal.record("lease-7/start", "disk", StepState::Intended, &Value::Null).await?;
         journal.record("lease-7/start", "disk", StepState::Undone, &Value::Null).await?;
         journal.record("lease-7/start", "call", StepState::Intended, &json!({"tx": "0x1"})).await?;
-        journal.begin("job-8/run", "run", &Value::Null).await?;
+        begin(&store, "job-8/run", Value::Null).await?;
         journal.finish("job-8/run").await?;
     }
     let store = Store::open(&path).await?;
@@ -49,20 +56,18 @@ async fn the_journal_says_what_a_crash_left_half_done() -> Outcome {
         ],
         "oldest first"
     );
-    let known = store.journal().begin("lease-7/start", "start", &json!({"lease": 7})).await?;
-    assert!(matches!(known, Begun::Known(entry) if entry.steps.len() == 5));
+    assert_eq!(begin(&store, "lease-7/start", json!({"lease": 7})).await?, Begun::Known);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_journal_key_stands_for_one_thing_and_ends_once() -> Outcome {
+async fn a_journal_entry_ends_once() -> Outcome {
     let (_folder, path) = scratch();
     let store = Store::open(&path).await?;
     let journal = store.journal();
-    journal.begin("k", "open", &1).await?;
-    assert!(matches!(journal.begin("k", "open", &2).await, Err(StoreError::KeyTaken { .. })));
-    assert!(matches!(journal.begin("k", "close", &1).await, Err(StoreError::KeyTaken { .. })));
+    begin(&store, "k", json!(1)).await?;
     journal.finish("k").await?;
+    assert_eq!(begin(&store, "k", json!(1)).await?, Begun::Known, "it does not start again");
     assert!(matches!(journal.finish("k").await, Err(StoreError::NotOpen { .. })));
     assert!(matches!(journal.record("k", "late", StepState::Done, &()).await, Err(StoreError::NotOpen { .. })));
     let ended = journal.entry("k").await?.map(|entry| entry.state);
@@ -74,22 +79,17 @@ async fn a_journal_key_stands_for_one_thing_and_ends_once() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_journal_key_is_freed_and_what_it_stood_for_is_kept() -> Outcome {
+async fn a_journal_key_that_stands_for_something_else_is_freed_and_what_it_stood_for_kept() -> Outcome {
     let (_folder, path) = scratch();
     let store = Store::open(&path).await?;
     let journal = store.journal();
-    journal.begin("k", "open", &1).await?;
+    begin(&store, "k", json!(1)).await?;
     journal.record("k", "step", StepState::Done, &()).await?;
-    let mut tx = store.begin().await?;
-    tx.set_aside("k").await?;
-    tx.begin_entry("k", "open", &2).await?;
-    tx.commit().await?;
+    assert_eq!(begin(&store, "k", json!(2)).await?, Begun::Instead, "of an open one");
     let open = journal.open_entries().await?;
     assert_eq!(open.iter().map(|e| (e.key.as_str(), e.steps.len())).collect::<Vec<_>>(), [("k", 0)]);
-    let mut tx = store.begin().await?;
-    tx.set_aside("k").await?;
-    assert_eq!(tx.entry("k").await?, None);
-    tx.commit().await?;
+    journal.finish("k").await?;
+    assert_eq!(begin(&store, "k", json!(3)).await?, Begun::Instead, "of one that is over");
     assert_eq!(journal.forget_finished(0).await?, 2, "both were kept until now");
     Ok(())
 }

@@ -8,11 +8,11 @@ use sublet_base::{Address, B256, JobId};
 use sublet_chain::{Batch, BlockRef, Event, FollowOptions, JobOpened, ReadError, Sink};
 use sublet_daemon::{BoxError, CancellationToken};
 use sublet_market::MediatorSetId;
-use sublet_store::Position;
+use sublet_store::{Position, StoreError};
 use thiserror::Error;
 
 use crate::case::{Case, Raised};
-use crate::state::{JournalError, State};
+use crate::state::State;
 
 /// Name of the cursor in the store.
 const CURSOR: &str = "mediator";
@@ -31,8 +31,8 @@ struct News {
 enum FollowError {
     #[error("the chain did not say what a disputed job is about")]
     Read(#[from] ReadError),
-    #[error(transparent)]
-    Journal(#[from] JournalError),
+    #[error("the journal failed")]
+    Store(#[from] StoreError),
 }
 
 /// Follows until `stop`.
@@ -76,7 +76,7 @@ impl Sink for Cases {
     }
 
     async fn rewind(&mut self, to: BlockRef) -> Result<(), FollowError> {
-        self.state.store.cursor(CURSOR).rewind(position(to)).await.map_err(JournalError::from)?;
+        self.state.store.cursor(CURSOR).rewind(position(to)).await?;
         let all: Vec<_> = self.state.cases().keys().copied().collect();
         mark(&self.state, &all, to.number);
         self.state.wake.notify_one();
@@ -86,7 +86,7 @@ impl Sink for Cases {
     fn passes(&self, error: &FollowError) -> bool {
         match error {
             FollowError::Read(error) => error.is_retryable(),
-            FollowError::Journal(error) => matches!(error, JournalError::Store(error) if error.is_full()),
+            FollowError::Store(error) => error.is_full(),
         }
     }
 }
@@ -135,7 +135,7 @@ async fn look_up(state: &State, news: Vec<News>) -> Result<Vec<Raised>, ReadErro
     Ok(raised)
 }
 
-async fn store(state: &State, raised: &[Raised], batch: &Batch) -> Result<Vec<Case>, JournalError> {
+async fn store(state: &State, raised: &[Raised], batch: &Batch) -> Result<Vec<Case>, StoreError> {
     let mut tx = state.store.begin().await?;
     let mut new = Vec::new();
     for raised in raised {

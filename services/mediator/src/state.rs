@@ -7,7 +7,7 @@ use sublet_base::{Address, Amount, JobId, MachineId, UnixTime};
 use sublet_chain::{DisputeRecord, Ledger, MediatorRecord};
 use sublet_client::Host;
 use sublet_market::MediatorSetId;
-use sublet_store::{BadEntry, Store, StoreError, Tx};
+use sublet_store::{BadEntry, Begun, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::workload::Mark;
 use tokio::sync::Notify;
@@ -69,10 +69,10 @@ pub(crate) struct State {
     heard: Mutex<Heard>,
 }
 
-/// What is remembered cannot be read or added to.
+/// Loading failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum JournalError {
-    #[error("the mediator's journal failed")]
+pub(crate) enum LoadError {
+    #[error("the mediator's journal cannot be read")]
     Store(#[from] StoreError),
     #[error("the mediator's journal was written by another version")]
     Entry(#[from] BadEntry),
@@ -89,7 +89,7 @@ pub(crate) struct Outside {
 
 impl State {
     /// Takes up what a former process left.
-    pub(crate) async fn load(me: Address, outside: Outside) -> Result<Self, JournalError> {
+    pub(crate) async fn load(me: Address, outside: Outside) -> Result<Self, LoadError> {
         let Outside { ledger, host, providers, store, archives } = outside;
         let mut cases = BTreeMap::new();
         for entry in store.journal().open_entries().await? {
@@ -121,34 +121,36 @@ impl State {
     /// Opens a case within `tx`; the caller shows it with [`State::show`] once that is committed.
     ///
     /// Where blocks were replaced, a number may be another dispute's now. What was done for the former one is set aside.
-    pub(crate) async fn open_case(&self, tx: &mut Tx, raised: Raised) -> Result<Option<Case>, JournalError> {
+    pub(crate) async fn open_case(&self, tx: &mut Tx, raised: Raised) -> Result<Option<Case>, StoreError> {
         let key = key(raised.job);
-        let known = match tx.entry(&key).await? {
-            Some(entry) => Some(entry.read::<Raised, Note>()?.0),
-            None => None,
-        };
-        // Open: already in memory. Finished: long over.
-        if known.as_ref() == Some(&raised) {
-            return Ok(None);
-        }
-        let replaced = known.is_some();
-        if replaced {
-            tracing::warn!(job = %raised.job, "blocks were replaced, and this number is another dispute's now");
-            tx.set_aside(&key).await?;
-        }
-        tx.begin_entry(&key, KIND, &raised).await?;
+        let begun = tx.begin_entry(&key, KIND, &raised, |known| *known == raised).await?;
         let mut case = Case::new(raised);
-        if replaced {
-            let (step, how_far) = Note::Foreign.step();
-            tx.record_step(&key, step, how_far, &Note::Foreign).await?;
-            case.learn(&Note::Foreign);
+        match begun {
+            Begun::New => {}
+            // Open: already in memory. Finished: long over.
+            Begun::Known => return Ok(None),
+            Begun::Instead => {
+                tracing::warn!(job = %case.id(), "blocks were replaced, and this number is another dispute's now");
+                let (step, how_far) = Note::Foreign.step();
+                tx.record_step(&key, step, how_far, &Note::Foreign).await?;
+                case.learn(&Note::Foreign);
+            }
         }
         Ok(Some(case))
     }
 
     pub(crate) fn show(&self, case: Case) {
+        // Of a former dispute of this number, too.
+        self.forget(case.id());
         self.heard().stale.insert(case.id());
         self.cases().insert(case.id(), case);
+    }
+
+    /// Forgets what was heard about a dispute.
+    fn forget(&self, id: JobId) {
+        let mut heard = self.heard();
+        heard.disputes.remove(&id);
+        heard.stale.remove(&id);
     }
 
     /// Writes a note to the journal, then learns it.
@@ -165,9 +167,7 @@ impl State {
     pub(crate) async fn finish(&self, id: JobId) -> Result<(), StoreError> {
         self.store.journal().finish(&key(id)).await?;
         self.cases().remove(&id);
-        let mut heard = self.heard();
-        heard.disputes.remove(&id);
-        heard.stale.remove(&id);
+        self.forget(id);
         Ok(())
     }
 }

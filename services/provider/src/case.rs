@@ -301,18 +301,7 @@ mod tests {
 
     #[test]
     fn an_agreement_is_the_same_if_only_its_block_is_another() {
-        let opened = Opened {
-            agreement: Agreement::Job(JobId(7)),
-            renter: Address::repeat_byte(2),
-            offer: B256::repeat_byte(3),
-            order: Some(B256::repeat_byte(6)),
-            workload: B256::repeat_byte(4),
-            peer_key: PeerKey([5; 32]),
-            class: Class::None,
-            price: Price(10),
-            duration: Seconds(200),
-            start_by: UnixTime(100),
-        };
+        let opened = crate::decide::tests::opened(Agreement::Job(JobId(7)), 120);
         assert!(opened.is(&Opened { start_by: UnixTime(opened.start_by.0 + 1), ..opened.clone() }));
         assert!(Opened { order: None, ..opened.clone() }.is(&opened), "as older versions wrote it");
         assert!(!opened.is(&Opened { order: Some(B256::repeat_byte(9)), ..opened.clone() }));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sublet_chain::{Batch, BlockRef, Event, FollowOptions, Sink};
 use sublet_daemon::{BoxError, CancellationToken};
-use sublet_store::Position;
+use sublet_store::{Position, StoreError};
 use sublet_wire::link::Agreement;
 
 use crate::case::{Case, Opened};
-use crate::state::{JournalError, State};
+use crate::state::State;
 
 /// Name of the cursor in the store.
 const CURSOR: &str = "provider";
@@ -28,13 +28,13 @@ struct Cases(Arc<State>);
 
 #[async_trait]
 impl Sink for Cases {
-    type Error = JournalError;
+    type Error = StoreError;
 
-    async fn take_in(&mut self, batch: &Batch) -> Result<(), JournalError> {
+    async fn take_in(&mut self, batch: &Batch) -> Result<(), StoreError> {
         take_in(&self.0, batch).await
     }
 
-    async fn rewind(&mut self, to: BlockRef) -> Result<(), JournalError> {
+    async fn rewind(&mut self, to: BlockRef) -> Result<(), StoreError> {
         self.0.store.cursor(CURSOR).rewind(position(to)).await?;
         let all: Vec<_> = self.0.cases().keys().copied().collect();
         mark(&self.0, &all, to.number);
@@ -42,8 +42,8 @@ impl Sink for Cases {
         Ok(())
     }
 
-    fn passes(&self, error: &JournalError) -> bool {
-        matches!(error, JournalError::Store(error) if error.is_full())
+    fn passes(&self, error: &StoreError) -> bool {
+        error.is_full()
     }
 }
 
@@ -51,7 +51,7 @@ fn position(at: BlockRef) -> Position {
     Position { block: at.number, hash: at.hash }
 }
 
-async fn take_in(state: &State, batch: &Batch) -> Result<(), JournalError> {
+async fn take_in(state: &State, batch: &Batch) -> Result<(), StoreError> {
     let mut tx = state.store.begin().await?;
     let mut new: Vec<Case> = Vec::new();
     let mut touched: Vec<Agreement> = Vec::new();

@@ -151,9 +151,7 @@ fn finished(case: Case) -> Result<(Case, Finished), Refusal> {
 fn worth_asking(case: &Case, signed: &SignedAcceptance, domain: &Domain) -> Result<(), Refusal> {
     match signed.verify(domain, case.opened.renter) {
         Err(error @ Unproven::OtherSigner { .. }) => Err(refuse(RefusalReason::Invalid, error.to_string())),
-        // With another last byte the contract takes it for no key's, and asks the account's code (EIP-7702).
-        Ok(()) if matches!(signed.signature.bytes(), [.., 27 | 28]) => Ok(()),
-        Ok(()) | Err(Unproven::NotAKey) if case.in_vain => Err(refuse(RefusalReason::Invalid, IN_VAIN)),
+        Err(Unproven::NotAKey) if case.in_vain => Err(refuse(RefusalReason::Invalid, IN_VAIN)),
         Ok(()) | Err(Unproven::NotAKey) => Ok(()),
     }
 }
@@ -338,9 +336,8 @@ fn on_host(machine: &MachineView) -> MachineState {
 
 #[cfg(test)]
 mod tests {
-    use sublet_base::{Address, B256, Price, Seconds, UnixTime};
+    use sublet_base::{Address, B256};
     use sublet_chain::Wallet;
-    use sublet_market::Class;
 
     use super::*;
     use crate::case::Opened;
@@ -363,18 +360,8 @@ mod tests {
         bytes.push(27);
         let longer = with(bytes);
 
-        let mut case = Case::new(Opened {
-            agreement: Agreement::Job(JobId(7)),
-            renter: wallet.address(),
-            offer: B256::ZERO,
-            order: None,
-            workload: B256::ZERO,
-            peer_key: PeerKey([9; 32]),
-            class: Class::None,
-            price: Price(1),
-            duration: Seconds(100),
-            start_by: UnixTime(100),
-        });
+        let opened = crate::decide::tests::opened(Agreement::Job(JobId(7)), 120);
+        let mut case = Case::new(Opened { renter: wallet.address(), ..opened });
         let taken = |case: &Case| [&by_key, &code, &nearly, &longer].map(|s| worth_asking(case, s, &domain).is_ok());
         assert_eq!(taken(&case), [true; 4]);
         case.learn(&Note::Accepted(Some(Box::new(code.clone()))));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sublet_base::{Address, B256, MachineId, UnixTime};
 use sublet_chain::{Ledger, ProviderRecord};
 use sublet_client::Host;
-use sublet_store::{BadEntry, Expect, Store, StoreError, Tx};
+use sublet_store::{BadEntry, Begun, Expect, Store, StoreError, Tx};
 use sublet_wire::host::MachineView;
 use sublet_wire::link::Agreement;
 use sublet_wire::workload::Mark;
@@ -64,10 +64,10 @@ pub(crate) struct State {
     heard: Mutex<Heard>,
 }
 
-/// What is remembered cannot be read or added to.
+/// Loading failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum JournalError {
-    #[error("the agent's journal failed")]
+pub(crate) enum LoadError {
+    #[error("the agent's journal cannot be read")]
     Store(#[from] StoreError),
     #[error("the agent's journal was written by another version")]
     Entry(#[from] BadEntry),
@@ -80,7 +80,7 @@ impl State {
         ledger: Arc<dyn Ledger>,
         host: Arc<dyn Host>,
         store: Store,
-    ) -> Result<Self, JournalError> {
+    ) -> Result<Self, LoadError> {
         let mut cases = BTreeMap::new();
         for entry in store.journal().open_entries().await? {
             if entry.kind == KIND {
@@ -125,34 +125,40 @@ impl State {
     /// Opens a case within `tx`; the caller shows it with [`State::show`] once that is committed.
     ///
     /// Where blocks were replaced, a number may be another agreement's now. What was done for the former one is set aside.
-    pub(crate) async fn open_case(&self, tx: &mut Tx, opened: Opened) -> Result<Option<Case>, JournalError> {
+    pub(crate) async fn open_case(&self, tx: &mut Tx, opened: Opened) -> Result<Option<Case>, StoreError> {
         let key = key(opened.agreement);
-        let known = match tx.entry(&key).await? {
-            Some(entry) => Some(entry.read::<Opened, Note>()?.0),
-            None => None,
-        };
-        // Open: already in memory. Finished: long over.
-        if known.as_ref().is_some_and(|known| known.is(&opened)) {
-            return Ok(None);
-        }
-        let replaced = known.is_some();
-        if replaced {
-            tracing::warn!(agreement = %opened.agreement, "blocks were replaced, and this number is another agreement's now");
-            tx.set_aside(&key).await?;
-        }
-        tx.begin_entry(&key, KIND, &opened).await?;
+        let begun = tx.begin_entry(&key, KIND, &opened, |known: &Opened| known.is(&opened)).await?;
         let mut case = Case::new(opened);
-        if replaced {
-            let (step, how_far) = Note::Foreign.step();
-            tx.record_step(&key, step, how_far, &Note::Foreign).await?;
-            case.learn(&Note::Foreign);
+        match begun {
+            Begun::New => {}
+            // Open: already in memory. Finished: long over.
+            Begun::Known => return Ok(None),
+            Begun::Instead => {
+                tracing::warn!(agreement = %case.id(), "blocks were replaced, and this number is another agreement's now");
+                let (step, how_far) = Note::Foreign.step();
+                tx.record_step(&key, step, how_far, &Note::Foreign).await?;
+                case.learn(&Note::Foreign);
+            }
         }
         Ok(Some(case))
     }
 
     pub(crate) fn show(&self, case: Case) {
+        // Of a former agreement of this number, too.
+        self.forget(case.id());
         self.heard().stale.insert(case.id());
         self.cases().insert(case.id(), case);
+    }
+
+    /// Forgets what was heard about an agreement, and who may ask about it.
+    fn forget(&self, id: Agreement) {
+        let mut heard = self.heard();
+        heard.chain.remove(&id);
+        heard.shown.remove(&id);
+        heard.stale.remove(&id);
+        if let Agreement::Job(job) = id {
+            self.panels.dismiss(job);
+        }
     }
 
     /// Writes a note to the journal, then learns it.
@@ -169,13 +175,7 @@ impl State {
     pub(crate) async fn finish(&self, id: Agreement) -> Result<(), StoreError> {
         self.store.journal().finish(&key(id)).await?;
         self.cases().remove(&id);
-        let mut heard = self.heard();
-        heard.chain.remove(&id);
-        heard.shown.remove(&id);
-        heard.stale.remove(&id);
-        if let Agreement::Job(job) = id {
-            self.panels.dismiss(job);
-        }
+        self.forget(id);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use sublet_machine::Phase;
 use super::*;
 use crate::case::machine_of;
 use stories::{Story, live};
+pub(crate) use world::opened;
 use world::{NO_ROOM, OPENED, document, job_world, lease_world, machine, mark};
 
 /// An open lease, for other tests.

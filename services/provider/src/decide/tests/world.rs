@@ -64,7 +64,7 @@ pub(super) fn mark() -> Mark {
     Mark::of(PROVIDER, 1, Address::repeat_byte(0xc0))
 }
 
-fn opened(agreement: Agreement, start_within: u32) -> Opened {
+pub(crate) fn opened(agreement: Agreement, start_within: u32) -> Opened {
     Opened {
         agreement,
         renter: Address::repeat_byte(2),
