@@ -40,7 +40,6 @@ pub(crate) fn run(repository: &Path) -> Result<()> {
         // Deleted but not yet committed, or not text.
         if let Ok(content) = fs::read_to_string(repository.join(path)) {
             inspect(path, &content, &mut findings);
-            findings.refuse(path, &content, &repository.display().to_string(), "the path of this clone");
         }
     }
     findings.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
@@ -76,14 +75,8 @@ fn inspect(path: &str, content: &str, findings: &mut Findings) {
     let rules = FORBIDDEN.iter().chain(UNFINISHED.iter().filter(|_| is_rust));
     for (first, second, why) in rules {
         let text = format!("{first}{second}");
-        findings.refuse(path, content, &text, why);
-    }
-}
-
-impl Findings {
-    fn refuse(&mut self, path: &str, content: &str, text: &str, why: &str) {
-        let hits = content.lines().enumerate().filter(|(_, line)| line.contains(text));
-        self.errors.extend(hits.map(|(number, _)| format!("{path}:{}: {text}: {why}", number + 1)));
+        let hits = content.lines().enumerate().filter(|(_, line)| line.contains(&text));
+        findings.errors.extend(hits.map(|(number, _)| format!("{path}:{}: {text}: {why}", number + 1)));
     }
 }
 

@@ -94,7 +94,8 @@ impl From<Signature> for String {
     }
 }
 
-/// Checks that `expected`'s key signed `document` in `domain`. High-s twins are refused, as the contract refuses them.
+/// Checks that `expected`'s key signed `document` in `domain`. High-s twins, and last bytes other than 27 and 28, are no
+/// key's for the contract, so they are none here.
 ///
 /// # Errors
 /// [`Unproven`]. [`Unproven::NotAKey`] may still be good on chain.
@@ -105,7 +106,8 @@ pub fn check_key_signature(
     expected: Address,
 ) -> Result<(), Unproven> {
     let ecdsa = Ecdsa::from_raw(&signature.0).map_err(|_| Unproven::NotAKey)?;
-    if signature.0.len() != 65 || ecdsa.normalize_s().is_some() {
+    let well_formed = signature.0.len() == 65 && matches!(signature.0.last(), Some(27 | 28));
+    if !well_formed || ecdsa.normalize_s().is_some() {
         return Err(Unproven::NotAKey);
     }
     let signer = ecdsa.recover_address_from_prehash(&document.signing_hash(domain)).map_err(|_| Unproven::NotAKey)?;
@@ -227,6 +229,16 @@ mod tests {
         let digest = signed.acceptance.signing_hash(&DOMAIN);
         assert_eq!(twin.recover_address_from_prehash(&digest).ok(), Some(renter));
         assert_eq!(signed.verify(&DOMAIN, renter), Err(Unproven::NotAKey));
+    }
+
+    /// Where an account has code too, the contract would ask that about it.
+    #[test]
+    fn a_last_byte_that_the_contract_takes_for_no_keys_is_none_here() {
+        let (mut signed, renter) = accepted();
+        for last in [0, 1, 26, 29, 35] {
+            signed.signature.0[64] = last;
+            assert_eq!(signed.verify(&DOMAIN, renter), Err(Unproven::NotAKey), "{last}");
+        }
     }
 
     #[test]
