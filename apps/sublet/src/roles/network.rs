@@ -10,7 +10,7 @@ use sublet_base::{Address, Price};
 use sublet_chain::Depth;
 use sublet_client::{HostClient, SolverClient};
 use sublet_daemon::{BoxError, Supervisor};
-use sublet_market::MediatorSetId;
+use sublet_market::{Kind, MediatorSetId};
 use sublet_provider::{OfferConfig, ProviderConfig};
 use sublet_wire::host::HostReport;
 use sublet_wire::solver::OfferQuery;
@@ -21,6 +21,7 @@ use super::host::{HostFlags, Kinds};
 use super::solver::SolverFlags;
 use super::{chain, court, gateway, host, local, provider, solver};
 use crate::home::{Home, Network};
+use crate::offers::book;
 use crate::output::{Progress, refuse};
 
 /// Stopping the chain means writing its state.
@@ -216,7 +217,8 @@ fn for_rent(
     })
 }
 
-/// Waits until every provider has something on the book, which never happens where nothing can be rented out. Says what cannot.
+/// Waits until every provider has on the book what its host has room for, which never happens where that is nothing. Says what
+/// there is no room for.
 async fn wait_for_offers(
     home: &Home,
     network: &Network,
@@ -228,22 +230,30 @@ async fn wait_for_offers(
     let Some(url) = network.solvers.first() else { return Ok(None) };
     let solver = SolverClient::new(url)?;
     loop {
-        let page = solver.offers(&OfferQuery::default()).await?;
-        let sellers: BTreeSet<Address> = page.offers.iter().map(|view| view.offer.provider).collect();
-        let mut lacking = None;
+        // One that a machine from before fills is there as well.
+        let known = book(&solver, &OfferQuery { all: true, ..OfferQuery::default() }).await?;
+        let mut hosts = Vec::new();
         for (name, _) in named {
             if let Ok(report) = HostClient::new(&host::socket(home, name))?.report().await {
                 if let Some(why) = powerless(&report, offers) {
                     return Ok(Some(why));
                 }
-                lacking = lacking.or_else(|| cramped(&report, offers));
+                hosts.push(report);
             }
         }
-        if sellers.len() >= named.len() {
-            return Ok(lacking);
+        let online = known.iter().filter(|view| view.online);
+        let views: Vec<(Kind, Address)> = online.map(|view| (view.offer.kind.into(), view.offer.provider)).collect();
+        if hosts.len() == named.len() && offers.iter().all(|offer| is_on_the_book(offer, &hosts, &views)) {
+            return Ok(hosts.iter().find_map(|host| cramped(host, offers)));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// Whether as many providers offer it as have room for it. A solver may take one offer of a provider long before another.
+fn is_on_the_book(offer: &OfferConfig, hosts: &[HostReport], views: &[(Kind, Address)]) -> bool {
+    let sellers: BTreeSet<_> = views.iter().filter(|(kind, _)| *kind == offer.kind).map(|(_, who)| who).collect();
+    sellers.len() >= hosts.iter().filter(|host| fits(host, offer)).count()
 }
 
 /// Why nothing can be rented out on this host, if so: no driver works, or no offer fits.
@@ -335,8 +345,7 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_a_small_host_has_no_room_for_is_said() -> Result<()> {
+    fn offers() -> Result<Vec<OfferConfig>> {
         let network = Network {
             rpc: String::new(),
             chain_id: 1,
@@ -346,12 +355,35 @@ mod tests {
             solvers: Vec::new(),
             relays: Vec::new(),
         };
-        let offers = for_rent(&network, "small", Price(1), MediatorSetId(0), 0)?.offers;
+        Ok(for_rent(&network, "small", Price(1), MediatorSetId(0), 0)?.offers)
+    }
+
+    fn with_disk(disk: u32) -> HostReport {
+        let total = Resources { vcpus: Vcpus(2), memory: MiB(4096), disk: GiB(disk), pids: 1 << 16 };
+        HostReport { total, free: total, drivers: Vec::new() }
+    }
+
+    #[test]
+    fn every_offer_that_fits_is_waited_for() -> Result<()> {
+        let (offers, hosts) = (offers()?, [with_disk(4), with_disk(3)]);
+        let all = |views: &[(Kind, u8)]| {
+            let views: Vec<_> = views.iter().map(|(kind, who)| (*kind, Address::repeat_byte(*who))).collect();
+            offers.iter().all(|offer| is_on_the_book(offer, &hosts, &views))
+        };
+        let (lease, job) = (Kind::Lease, Kind::Job);
+        assert!(!all(&[(job, 1), (job, 2)]), "somebody sells leases");
+        assert!(!all(&[(lease, 1), (job, 1), (job, 1)]), "one provider twice");
+        assert!(all(&[(lease, 1), (job, 1), (job, 2)]), "only one has room for a lease");
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_small_host_has_no_room_for_is_said() -> Result<()> {
+        let offers = offers()?;
         for (disk, lacking, nothing) in
             [(4, vec![], false), (3, vec!["a lease"], false), (1, vec!["a lease", "a job"], true)]
         {
-            let total = Resources { vcpus: Vcpus(2), memory: MiB(4096), disk: GiB(disk), pids: 1 << 16 };
-            let report = HostReport { total, free: total, drivers: Vec::new() };
+            let report = with_disk(disk);
             let said = cramped(&report, &offers).unwrap_or_default();
             for kind in ["a lease", "a job"] {
                 assert_eq!(said.contains(kind), lacking.contains(&kind), "{said}");
