@@ -24,7 +24,8 @@ deny := $(cache)/tools/cargo-deny-$(deny_version)/bin/cargo-deny
 export TMPDIR ?= /var/tmp
 # What tests and the demo run. Everything else finds the rest from here.
 export SUBLET_BIN := $(built)/sublet
-export SUBLET_ANVIL = $(firstword $(wildcard $(CURDIR)/node_modules/@foundry-rs/anvil-linux-*/bin/anvil))
+# Asked of the shell: make remembers that a folder was empty, and `npm` fills this one.
+export SUBLET_ANVIL = $(shell ls -d $(CURDIR)/node_modules/@foundry-rs/anvil-linux-*/bin/anvil 2>/dev/null)
 export SUBLET_GUEST_INIT := $(cache)/images/kernel/init
 
 .PHONY: help
@@ -43,9 +44,10 @@ npm: ## Install the pinned Solidity compiler, forge and anvil
 	@[ "$(SETUP)" = skip ] || tools/setup npm
 
 .PHONY: build
-build: packages npm ## Build everything; the binary is bin/sublet
+build: packages npm ## Build everything; the binary is bin/sublet, the local chain's bin/anvil
 	$(CARGO) build --workspace --profile $(PROFILE)
 	@mkdir -p bin && ln -sfn "$(SUBLET_BIN)" bin/sublet
+	@[ -z "$(SUBLET_ANVIL)" ] || ln -sfn "$(SUBLET_ANVIL)" bin/anvil
 
 .PHONY: images
 images: build ## Build what is missing of the images, the kernel and the initrd into the cache

@@ -16,7 +16,8 @@ pub fn find_anvil(configured: Option<&Path>, search: &[PathBuf]) -> Result<PathB
     }
     let package = format!("node_modules/@foundry-rs/anvil-linux-{}/bin/anvil", npm_arch());
     let mut folders = search.to_vec();
-    for start in [std::env::current_dir().ok(), std::env::current_exe().ok()].into_iter().flatten() {
+    let beside = std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned));
+    for start in [std::env::current_dir().ok(), beside].into_iter().flatten() {
         folders.extend(start.ancestors().map(Path::to_owned));
     }
     let mut looked = Vec::new();
