@@ -86,11 +86,7 @@ pub(crate) async fn refuse_hopeless(session: &Session, wish: &Wish) -> Result<()
         return Ok(());
     }
     refuse(
-        format!(
-            "nobody would take the order now: the cheapest offer that fits costs {} SUB an hour, the limit is {}",
-            price.per_hour(),
-            max.per_hour()
-        ),
+        format!("nobody would take the order now: the cheapest offer that fits costs {price}, the limit is {max}"),
         "offer a higher --max-price, or wait for a cheaper offer: see `sublet market`",
     )
 }
@@ -111,7 +107,7 @@ async fn nearest(session: &Session, wish: &Wish) -> Result<String> {
         return Ok(format!("\n  - there is no offer for a {} at all", wish.kind));
     };
     let lines: Vec<_> = obstacles.iter().map(|obstacle| format!("\n  - {obstacle}")).collect();
-    Ok(format!(" the nearest costs {} SUB an hour, but{}", price.per_hour(), lines.concat()))
+    Ok(format!(" the nearest costs {price}, but{}", lines.concat()))
 }
 
 /// From every solver that answers; an error only if none does.

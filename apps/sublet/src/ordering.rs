@@ -35,7 +35,7 @@ pub(crate) async fn open(
     let (max_price, limits) = terms_for(session, &wish).await?;
     let escrow = max_price.over(wish.duration)?;
     session.require_free(wallet.address(), escrow).await?;
-    progress.step(format!("ordering at {} SUB an hour at most{}", max_price.per_hour(), limits.warning(wish.kind)));
+    progress.step(format!("ordering at {max_price} at most{}", limits.warning(wish.kind)));
 
     let peer_key = session.link_key()?.peer_key();
     let head = session.ledger.head().await?;

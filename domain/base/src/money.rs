@@ -102,8 +102,9 @@ impl fmt::Display for Amount {
 }
 
 impl fmt::Display for Price {
+    /// As people say it: `0.36 SUB an hour`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", Amount(self.0))
+        write!(f, "{} SUB an hour", self.per_hour())
     }
 }
 
@@ -175,6 +176,7 @@ mod tests {
         assert_eq!("1.5".parse(), Ok(Amount(1_500_000_000_000_000_000)));
         assert_eq!("1500u".parse(), Ok(Amount(1500)));
         assert_eq!(Amount::tokens(3).to_string(), "3");
+        assert_eq!(Price(100_000_000_000_000).to_string(), "0.36 SUB an hour");
         assert_eq!(Amount(1).to_string(), "0.000000000000000001");
         assert_eq!(format!("{:.2}", Amount(1_239_000_000_000_000_000)), "1.23");
         for bad in [

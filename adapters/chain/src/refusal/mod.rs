@@ -5,7 +5,7 @@ mod read;
 
 use alloy::primitives::Bytes;
 use alloy::sol_types::{Panic, Revert, SolError, SolInterface};
-use sublet_base::{Address, Amount, B256, Seconds, U256, UnixTime};
+use sublet_base::{Address, Amount, B256, Price, Seconds, U256, UnixTime};
 use sublet_market::{Class, Kind};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -80,8 +80,8 @@ pub enum Refusal {
     TooLarge { what: String, offered: u128, ordered: u128 },
     #[error("the offer's machine has not the properties the order asks for")]
     TraitsDiffer { offered: B256, ordered: B256 },
-    #[error("the offer's price {}/s is above the order's limit {}/s", price, max)]
-    PriceTooHigh { price: Amount, max: Amount },
+    #[error("the offer's price of {price} is above the order's limit of {max}")]
+    PriceTooHigh { price: Price, max: Price },
     #[error("the duration {duration} is outside the offer's {min} to {max}")]
     DurationOutside { duration: Seconds, min: Seconds, max: Seconds },
     #[error("offer and order name different mediators: set {offered} and set {ordered}")]

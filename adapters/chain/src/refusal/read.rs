@@ -1,6 +1,6 @@
 //! Reads the errors of the Sublet contract and of the token.
 
-use sublet_base::UnixTime;
+use sublet_base::{Price, UnixTime};
 use sublet_market::{Class, Kind};
 
 use super::{E, Refusal, T};
@@ -76,7 +76,7 @@ impl Refusal {
                 ordered: e.ordered.saturating_to(),
             },
             E::MatchTraitsDiffer(e) => Self::TraitsDiffer { offered: e.offered, ordered: e.ordered },
-            E::MatchPriceTooHigh(e) => Self::PriceTooHigh { price: amount(e.price), max: amount(e.maxPrice) },
+            E::MatchPriceTooHigh(e) => Self::PriceTooHigh { price: Price(e.price), max: Price(e.maxPrice) },
             E::MatchDurationOutside(e) => {
                 Self::DurationOutside { duration: seconds(e.duration), min: seconds(e.min), max: seconds(e.max) }
             }

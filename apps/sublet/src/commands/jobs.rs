@@ -167,12 +167,8 @@ async fn show(session: &Session, records: &Records, which: &str) -> Result<()> {
     }
     session.output.answer(&View { job: id, module: &record.name, chain: &job, dispute: &dispute, end: &end }, || {
         let mut text = format!(
-            "{id}\nmodule    {}\nstate     {}\nprovider  {}\nprice     {} SUB an hour\nheld      {} SUB",
-            record.name,
-            job.state,
-            job.provider,
-            job.price.per_hour(),
-            job.escrow
+            "{id}\nmodule    {}\nstate     {}\nprovider  {}\nprice     {}\nheld      {} SUB",
+            record.name, job.state, job.provider, job.price, job.escrow
         );
         if job.state == JobState::Submitted {
             let (how, until) = (disputes::objection(job.class), disputes::objections_until(&job));

@@ -142,10 +142,10 @@ fn describe(view: &View) -> String {
     };
     let state = if view.state == LeaseState::Ended { view.end.to_string() } else { view.state.to_string() };
     format!(
-        "{} ({})\nstate        {state}\nprice        {} SUB an hour\ncost so far  {} SUB{least}\nleft         {} SUB, {} of running\nprovider     {}",
+        "{} ({})\nstate        {state}\nprice        {}\ncost so far  {} SUB{least}\nleft         {} SUB, {} of running\nprovider     {}",
         view.name,
         view.lease,
-        view.price_per_hour,
+        view.price,
         view.cost_so_far,
         view.left,
         people(view.runway),

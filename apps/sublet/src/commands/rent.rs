@@ -100,7 +100,7 @@ impl Args {
         let lease = patiently(&progress, async || Ok(session.ledger.lease(id).await?));
         let lease = unless_interrupted(lease, left).await?;
         let lease = lease.with_context(|| format!("the chain knows no {id}"))?;
-        progress.step(format!("{id} is open at {} SUB an hour", lease.price.per_hour()));
+        progress.step(format!("{id} is open at {}", lease.price));
         let up = unless_interrupted(bring_up(&session, &wallet, &record, opened, &progress), left).await;
         progress.done();
         records.close().await;
@@ -118,8 +118,8 @@ impl Args {
         let terms = Limits::of(&lease).warning(Kind::Lease);
         output.answer(&answer, || {
             format!(
-                "{} is up as {id}: {} SUB an hour{}, {} SUB locked for {}\nlog in with   sublet ssh {}\nend it with   sublet leases close {}",
-                answer.name, answer.price_per_hour, terms, answer.locked, lease.duration, answer.name, answer.name
+                "{} is up as {id}: {}{}, {} SUB locked for {}\nlog in with   sublet ssh {}\nend it with   sublet leases close {}",
+                answer.name, answer.price, terms, answer.locked, lease.duration, answer.name, answer.name
             )
         })?;
         Ok(ExitCode::SUCCESS)

@@ -84,7 +84,7 @@ async fn an_unfilled_order_says_why() {
     solver.client.post_offer(&sign_offer(&seller, offer(&seller, 2_000_000))).await.unwrap();
     let view = solver.order_until(hash, |state| reason(state) == Some("too-expensive")).await;
     let OrderState::Waiting { reasons } = view.state else { unreachable!() };
-    assert!(reasons[0].message.contains("0.000000000002/s"), "names the price: {}", reasons[0].message);
+    assert!(reasons[0].message.contains("costs 0.0000000072 SUB an hour"), "names the price: {}", reasons[0].message);
     solver.stop().await;
 }
 
