@@ -17,6 +17,7 @@ interface Vm {
         uint64 gasRemaining;
     }
 
+    function envOr(string calldata name, bool otherwise) external view returns (bool);
     function addr(uint256 key) external pure returns (address);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function warp(uint256 time) external;
